@@ -1,0 +1,54 @@
+"""Where variables come from: the process' environment, then a `.env` sought upward.
+
+Light on purpose (no pydantic, no SQLAlchemy): every command line that must answer at once reads
+through here; `settings.py` types the same mapping. An empty variable counts as unset.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bedplate.errors import SettingsError
+
+
+def find_upward(name: str, start: Path | None = None) -> Path | None:
+    """The nearest file called `name` in `start` (default: the current folder) or above it."""
+    folder = (start or Path.cwd()).resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / name).is_file():
+            return candidate / name
+    return None
+
+
+def read_environment(start: Path | None = None) -> dict[str, str]:
+    """Every variable that is set to something; the process' environment wins over `.env`."""
+    merged = {**_read_dotenv(find_upward(".env", start)), **os.environ}
+    return {name: value for name, value in merged.items() if value.strip()}
+
+
+def prefixed_for(
+    system: str, variables: Mapping[str, str], names: tuple[str, ...]
+) -> dict[str, str]:
+    """The values of `names` for one system: LIBRILABS_DATABASE_URL wins over DATABASE_URL."""
+    prefix = system.upper().replace("-", "_")
+    chosen = {}
+    for name in names:
+        value = variables.get(f"{prefix}_{name}") or variables.get(name)
+        if value:
+            chosen[name] = value
+    return chosen
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    from dotenv import dotenv_values  # 20 ms that most commands in a fresh clone need not pay
+
+    try:
+        values = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.__class__.__name__}",
+            hint="Make it a readable UTF-8 text file of NAME=value lines, or remove it.",
+        ) from error
+    return {name: value for name, value in values.items() if value}

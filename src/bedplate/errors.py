@@ -1,0 +1,195 @@
+"""Every exception of bedplate, one class for each thing that a caller would treat differently.
+
+    BedplateError
+    ├── SettingsError (ValueError)            a variable is missing or wrong
+    │   └── ProductionRefusedError            production met a development value
+    ├── ProjectError (ValueError)             pyproject's [tool.bedplate] is wrong
+    ├── ServerError (RuntimeError)            an embedded server did not start or went away
+    │   ├── PortTakenError                    a pinned port is in use
+    │   └── StackNotRunningError              no embedded stack runs for this project
+    ├── WaitTimeoutError (TimeoutError)       something was not ready in time
+    ├── UnreachableError (ConnectionError)    a server cannot be reached
+    │   ├── DatabaseUnreachableError
+    │   └── RedisUnreachableError
+    ├── PoolExhaustedError (TimeoutError)     every connection of the pool is in use
+    ├── RoleRefusedError (PermissionError)    the layer would serve as owner or superuser
+    ├── TransactionError (RuntimeError)       the unit of work was used wrongly
+    │   └── TransactionEndedError             … after its end
+    ├── NotFoundError (LookupError)           no such row
+    ├── ConflictError (ValueError)            the row exists already, or has another state
+    ├── CursorError (ValueError)              a page's cursor is not one of ours
+    ├── JobError (RuntimeError)
+    │   ├── ArgumentsError (TypeError)        arguments that do not fit the task
+    │   ├── UnknownTaskError (LookupError)    no task of that name in this process
+    │   └── LeaseLostError                    another worker owns the job now
+    └── MigrationError (RuntimeError)
+        ├── MigrationLockError (TimeoutError) another process migrates, and did not end in time
+        └── PendingMigrationError             the database is behind the code
+
+The message says what happened, with the value; `hint` what to do, ideally a command; other data
+are attributes. `code` is stable, for JSON output and problem details.
+"""
+
+from typing import Any, ClassVar
+
+
+class BedplateError(Exception):
+    """The root. `exit_code` is what the command line ends with: 1 failure, 3 not ready."""
+
+    code: ClassVar[str] = "failure"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.data = data
+
+
+class SettingsError(BedplateError, ValueError):
+    """An environment variable is missing or wrong. The message names it, never its value."""
+
+    code = "settings_invalid"
+
+
+class ProductionRefusedError(SettingsError):
+    """BEDPLATE_ENV=production, and a development value was met."""
+
+    code = "production_refused"
+
+
+class ProjectError(BedplateError, ValueError):
+    """The table [tool.bedplate] in pyproject.toml is wrong, or a system cannot be imported."""
+
+    code = "project_invalid"
+
+
+class ServerError(BedplateError, RuntimeError):
+    """An embedded server did not start, or went away."""
+
+    code = "server_failed"
+
+
+class PortTakenError(ServerError):
+    """A pinned port is in use by another program."""
+
+    code = "port_taken"
+
+
+class StackNotRunningError(ServerError):
+    """No embedded stack runs for this project."""
+
+    code = "stack_not_running"
+    exit_code = 3
+
+
+class WaitTimeoutError(BedplateError, TimeoutError):
+    """Something that was waited for was not ready in time."""
+
+    code = "not_ready"
+    exit_code = 3
+
+
+class UnreachableError(BedplateError, ConnectionError):
+    """A server cannot be reached."""
+
+    code = "unreachable"
+    exit_code = 3
+
+
+class DatabaseUnreachableError(UnreachableError):
+    """PostgreSQL cannot be reached: refused, wrong password, unknown database, TLS."""
+
+    code = "database_unreachable"
+
+
+class RedisUnreachableError(UnreachableError):
+    """Redis or Valkey cannot be reached."""
+
+    code = "redis_unreachable"
+
+
+class PoolExhaustedError(BedplateError, TimeoutError):
+    """Every connection of the pool was in use for the whole of `pool_timeout`."""
+
+    code = "pool_exhausted"
+
+
+class RoleRefusedError(BedplateError, PermissionError):
+    """A pooled connection would serve as the schema's owner or as a superuser."""
+
+    code = "role_refused"
+
+
+class TransactionError(BedplateError, RuntimeError):
+    """The unit of work was used in a way that would break its promise."""
+
+    code = "transaction_misused"
+
+
+class TransactionEndedError(TransactionError):
+    """The unit of work was used after its end."""
+
+    code = "transaction_ended"
+
+
+class NotFoundError(BedplateError, LookupError):
+    """No such row, or none that the caller may see."""
+
+    code = "not_found"
+
+
+class ConflictError(BedplateError, ValueError):
+    """The row exists already, or is in another state."""
+
+    code = "conflict"
+
+
+class CursorError(BedplateError, ValueError):
+    """A page's cursor is damaged, or belongs to another query."""
+
+    code = "cursor_invalid"
+
+
+class JobError(BedplateError, RuntimeError):
+    """Something is wrong with a job or its task."""
+
+    code = "job_failed"
+
+
+class ArgumentsError(JobError, TypeError):
+    """The arguments do not fit the task's signature, or are no JSON."""
+
+    code = "job_arguments_invalid"
+
+
+class UnknownTaskError(JobError, LookupError):
+    """No task of that name is registered in this process."""
+
+    code = "task_unknown"
+
+
+class LeaseLostError(JobError):
+    """The lease ran out and another worker owns the job: nothing of this attempt is committed."""
+
+    code = "lease_lost"
+
+
+class MigrationError(BedplateError, RuntimeError):
+    """A migration failed, or cannot be applied."""
+
+    code = "migration_failed"
+
+
+class MigrationLockError(MigrationError, TimeoutError):
+    """Another process holds the migration lock, and did not end in time."""
+
+    code = "migration_locked"
+    exit_code = 3
+
+
+class PendingMigrationError(MigrationError):
+    """The database is behind the code."""
+
+    code = "migration_pending"
+    exit_code = 3

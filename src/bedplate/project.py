@@ -1,0 +1,97 @@
+"""The project that a command is called in: its root, its systems, its state folder.
+
+Read from `[tool.bedplate]` of the nearest `pyproject.toml` upward. Light on purpose: nothing of a
+system is imported here (`system.py` does that).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from bedplate.environment import find_upward
+from bedplate.errors import ProjectError
+
+STATE_FOLDER = ".bedplate"
+# A project that lists no system still gets one database, so that `bedplate up` is of use to it.
+PLAIN_DATABASE = "app"
+
+
+@dataclass(frozen=True)
+class SystemEntry:
+    """One line of `[tool.bedplate.systems]`: where a system is, and whose its database is."""
+
+    name: str
+    target: str | None
+    database: str
+    owner: str
+    development_password: str
+
+    @property
+    def variable(self) -> str:
+        """The variable that names this system's own database."""
+        return f"{self.name.upper().replace('-', '_')}_DATABASE_URL"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder with `pyproject.toml`, and what `[tool.bedplate]` says in it."""
+
+    root: Path
+    systems: tuple[SystemEntry, ...]
+    state: Path
+
+    @classmethod
+    def find(cls, variables: Mapping[str, str], start: Path | None = None) -> Self:
+        """The nearest project upward of `start`; without one, the folder itself is the project."""
+        path = find_upward("pyproject.toml", start)
+        root = path.parent if path else (start or Path.cwd()).resolve()
+        systems = _read_systems(path) if path else ()
+        state = variables.get("BEDPLATE_STATE_DIR")
+        return cls(
+            root=root,
+            systems=systems or (_plain_entry(),),
+            state=Path(state).expanduser().resolve() if state else root / STATE_FOLDER,
+        )
+
+    def entry(self, name: str) -> SystemEntry:
+        """The system of that name. Raises `ProjectError`."""
+        for entry in self.systems:
+            if entry.name == name:
+                return entry
+        known = ", ".join(entry.name for entry in self.systems)
+        raise ProjectError(f"no system is named {name!r}", hint=f"Known here: {known}")
+
+
+def _plain_entry() -> SystemEntry:
+    return SystemEntry(PLAIN_DATABASE, None, PLAIN_DATABASE, PLAIN_DATABASE, PLAIN_DATABASE)
+
+
+def _read_systems(path: Path) -> tuple[SystemEntry, ...]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ProjectError(f"{path} cannot be read: {error}") from error
+    table = document.get("tool", {}).get("bedplate", {}).get("systems", {})
+    if not isinstance(table, dict):
+        raise ProjectError(f"{path}: tool.bedplate.systems is no table", hint=_FORM)
+    return tuple(_read_entry(path, name, value) for name, value in table.items())
+
+
+def _read_entry(path: Path, name: str, value: Any) -> SystemEntry:
+    table = {"system": value} if isinstance(value, str) else value
+    if not isinstance(table, dict) or not isinstance(table.get("system"), str):
+        raise ProjectError(f"{path}: tool.bedplate.systems.{name} names no system", hint=_FORM)
+    database = str(table.get("database", name))
+    owner = str(table.get("owner", database))
+    return SystemEntry(
+        name=name,
+        target=table["system"],
+        database=database,
+        owner=owner,
+        development_password=str(table.get("development_password", f"{owner}_dev")),
+    )
+
+
+_FORM = 'Give it as librilabs = "systems.librilabs.app:system"'

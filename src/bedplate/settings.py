@@ -1,0 +1,240 @@
+"""The environment variables: read once, typed, secrets never shown.
+
+Each field is one variable (its alias); `docs/environment.md` lists them and a test compares the
+two. `Settings.load` is the only way in: it reads the environment and a `.env` sought upward,
+lets a system's own variable win (`LIBRILABS_DATABASE_URL` over `DATABASE_URL`), and turns what
+pydantic says of a bad value into one line that names the variable and not the value.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bedplate.environment import prefixed_for, read_environment
+from bedplate.errors import ProductionRefusedError, SettingsError
+from bedplate.urls import DatabaseUrl
+
+# What one system may have for itself, by its name as a prefix.
+PER_SYSTEM = ("DATABASE_URL", "DATABASE_DIRECT_URL", "MIGRATION_DATABASE_URL")
+# Passwords that specifications and documentation name for development; never for production.
+DEVELOPMENT_PASSWORDS = frozenset(
+    {
+        "librilabs_dev",
+        "vibecoding123",
+        "sme_dev",
+        "pdf_translator_dev",
+        "live_agent_dev",
+        "app",
+        "postgres",
+        "password",
+        "development",
+    }
+)
+# Keys that the embedded stack makes begin with this, so that production can tell and refuse them.
+DEVELOPMENT_MARK = "dev-only-"
+
+
+def _seconds(value: Any) -> Any:
+    """Plain numbers are seconds, in a variable as everywhere."""
+    return timedelta(seconds=float(value)) if isinstance(value, str) else value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    DatabaseUrl.parse(value.get_secret_value())
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+
+
+class Settings(BaseSettings):
+    """Everything that bedplate reads from the environment when it serves, works or migrates."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    env: Literal["development", "test", "production"] = Field(
+        "development", alias="BEDPLATE_ENV", description="Which stand this is."
+    )
+    database_url: PostgresUrl | None = Field(
+        None, alias="DATABASE_URL", description="PostgreSQL, as the schema's owner."
+    )
+    database_direct_url: PostgresUrl | None = Field(
+        None, alias="DATABASE_DIRECT_URL", description="The same user, past a transaction pooler."
+    )
+    migration_database_url: PostgresUrl | None = Field(
+        None, alias="MIGRATION_DATABASE_URL", description="The owner, past a transaction pooler."
+    )
+    redis_url: RedisUrl | None = Field(
+        None, alias="REDIS_URL", description="Redis or Valkey: wake-ups for jobs, cache."
+    )
+    secret_key: SecretStr | None = Field(
+        None, alias="BEDPLATE_SECRET_KEY", min_length=32, description="Signs cookies."
+    )
+    app_role: str | None = Field(
+        None, alias="BEDPLATE_APP_ROLE", description="The serving role; default <database>_app."
+    )
+    is_behind_pooler: bool = Field(
+        False,
+        alias="BEDPLATE_TRANSACTION_POOLER",
+        description="DATABASE_URL leads to a transaction pooler such as PgBouncer.",
+    )
+    pool_size: int = Field(
+        5, alias="BEDPLATE_POOL_SIZE", ge=1, le=1000, description="Connections kept open."
+    )
+    max_overflow: int = Field(
+        5,
+        alias="BEDPLATE_MAX_OVERFLOW",
+        ge=0,
+        le=1000,
+        description="Connections beyond it.",
+    )
+    pool_timeout: Seconds = Field(
+        timedelta(seconds=2),
+        alias="BEDPLATE_POOL_TIMEOUT",
+        description="Seconds to wait for a free connection.",
+    )
+    pool_recycle: Seconds = Field(
+        timedelta(minutes=30),
+        alias="BEDPLATE_POOL_RECYCLE",
+        description="Seconds after which a connection is replaced.",
+    )
+    connect_timeout: Seconds = Field(
+        timedelta(seconds=5),
+        alias="BEDPLATE_CONNECT_TIMEOUT",
+        description="Seconds to wait for a new connection.",
+    )
+    redis_pool_size: int = Field(
+        20, alias="BEDPLATE_REDIS_POOL_SIZE", ge=1, le=10000, description="Redis connections."
+    )
+    lease: Seconds = Field(
+        timedelta(seconds=15),
+        alias="BEDPLATE_LEASE",
+        description="Seconds after which a silent worker's job is offered again.",
+    )
+    worker_concurrency: int = Field(
+        2, alias="BEDPLATE_WORKER_CONCURRENCY", ge=1, le=256, description="Jobs at once per worker."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="BEDPLATE_LOG_LEVEL", description="Least severe level that is logged."
+    )
+
+    @classmethod
+    def load(cls, system: str | None = None, variables: Mapping[str, str] | None = None) -> Self:
+        """Read and check the variables. Raises `SettingsError` naming the first that is wrong."""
+        found = dict(read_environment() if variables is None else variables)
+        if system is not None:
+            found.update(prefixed_for(system, found, PER_SYSTEM))
+        try:
+            settings = cls.model_validate(
+                {
+                    field.alias: found[field.alias]
+                    for field in cls.model_fields.values()
+                    if field.alias in found
+                }
+            )
+        except ValidationError as error:
+            raise _as_settings_error(error) from None
+        if settings.env == "production":
+            _refuse_development(settings)
+        return settings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands over: it has read the environment and `.env` already."""
+        return (init_settings,)
+
+    def database(self) -> DatabaseUrl:
+        """Where to serve from. Raises `SettingsError` when DATABASE_URL is missing."""
+        return self._required(self.database_url)
+
+    def direct_database(self) -> DatabaseUrl:
+        """The same user past any pooler: for LISTEN, leases and locks."""
+        return self._required(self.database_direct_url or self.database_url)
+
+    def migration_database(self) -> DatabaseUrl:
+        """The schema's owner past any pooler."""
+        return self._required(
+            self.migration_database_url or self.database_direct_url or self.database_url
+        )
+
+    def serving_role(self) -> str:
+        """The role that requests run as: it owns nothing and cannot bypass row-level security."""
+        return self.app_role or f"{self.database().database}_app"
+
+    def redis(self) -> str:
+        """The Redis URL, password included. Raises `SettingsError` when REDIS_URL is missing."""
+        if self.redis_url is None:
+            raise _missing("REDIS_URL")
+        return self.redis_url.get_secret_value()
+
+    @staticmethod
+    def _required(url: SecretStr | None) -> DatabaseUrl:
+        if url is None:
+            raise _missing("DATABASE_URL")
+        return DatabaseUrl.parse(url.get_secret_value())
+
+
+def _missing(variable: str) -> SettingsError:
+    return SettingsError(
+        f"{variable} is not set",
+        hint='Start the embedded servers with `bedplate up -d`, then `eval "$(bedplate env)"`; '
+        f"or set {variable} to a server of your own.",
+        variable=variable,
+    )
+
+
+def _as_settings_error(error: ValidationError) -> SettingsError:
+    first = error.errors(include_input=False, include_context=True, include_url=False)[0]
+    variable = str(first["loc"][0])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, SettingsError):
+        why, hint = cause.message.removeprefix("DATABASE_URL "), cause.hint
+    else:
+        why, hint = first["msg"].removeprefix("Value error, "), "See docs/environment.md"
+    return SettingsError(f"{variable} {why}", hint=hint, variable=variable)
+
+
+def _refuse_development(settings: Settings) -> None:
+    if settings.database_url is None:
+        raise ProductionRefusedError(
+            "DATABASE_URL is not set, and production embeds no server",
+            hint="Set DATABASE_URL to the managed database.",
+        )
+    if settings.secret_key is None or settings.secret_key.get_secret_value().startswith(
+        DEVELOPMENT_MARK
+    ):
+        raise ProductionRefusedError(
+            "BEDPLATE_SECRET_KEY is missing or was made for development",
+            hint="Set it to random bytes: python -c 'import secrets; print(secrets.token_hex())'",
+        )
+    for variable, url in (
+        ("DATABASE_URL", settings.database_url),
+        ("DATABASE_DIRECT_URL", settings.database_direct_url),
+        ("MIGRATION_DATABASE_URL", settings.migration_database_url),
+    ):
+        password = DatabaseUrl.parse(url.get_secret_value()).password if url else ""
+        if password in DEVELOPMENT_PASSWORDS or password.startswith(DEVELOPMENT_MARK):
+            raise ProductionRefusedError(
+                f"{variable} carries a development password",
+                hint="Give the production database a password of its own.",
+                variable=variable,
+            )
