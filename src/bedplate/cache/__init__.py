@@ -1,0 +1,1 @@
+"""Cache: connections to Redis or Valkey."""

@@ -1,0 +1,1 @@
+"""Jobs: tasks, the ledger that holds their runs, leases and the worker."""

@@ -1,0 +1,1 @@
+"""What is stored in PostgreSQL: engine, models, triggers, repository, pages, search, locks."""

@@ -1,0 +1,31 @@
+"""The MetaData of the layer's own tables, all in the schema `bedplate`.
+
+Apart from every system's own `Base.metadata`, so that autogenerate of a system never sees these
+tables; our numbered revisions create them. The tables stand with the rooms that own them:
+`jobs/table.py` and `delivery/outbox.py`.
+"""
+
+from sqlalchemy import MetaData
+
+LAYER_SCHEMA = "bedplate"
+
+LAYER_METADATA = MetaData(
+    schema=LAYER_SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+# Rows here are rewritten several times within seconds: room on the page for the next version, and
+# vacuum by number of dead rows rather than by a share of a table that may be large.
+CHURN = {
+    "fillfactor": 70,
+    "autovacuum_vacuum_scale_factor": 0.01,
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_analyze_scale_factor": 0.02,
+    "autovacuum_vacuum_cost_delay": 0,
+}
