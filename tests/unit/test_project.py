@@ -1,0 +1,107 @@
+"""A project is found from any folder inside it, and a wrong table is one clear error."""
+
+from pathlib import Path
+
+import pytest
+
+from bedplate.environment import read_environment
+from bedplate.errors import ProjectError, SettingsError
+from bedplate.project import Project
+from bedplate.system import load_system
+
+
+def write(folder: Path, table: str) -> None:
+    (folder / "pyproject.toml").write_text(table)
+
+
+def test_project_is_found_upward(tmp_path: Path) -> None:
+    """Commands are typed in a system's own folder too."""
+    write(tmp_path, '[tool.bedplate.systems]\nshop = "shop.app:system"\n')
+    deep = tmp_path / "systems" / "shop"
+    deep.mkdir(parents=True)
+    project = Project.find({}, deep)
+    assert project.root == tmp_path
+    assert project.state == tmp_path / ".bedplate"
+    entry = project.entry("shop")
+    assert (entry.database, entry.owner, entry.variable) == ("shop", "shop", "SHOP_DATABASE_URL")
+
+
+def test_table_form_names_database_and_owner(tmp_path: Path) -> None:
+    """A specification may name database and user otherwise than the system."""
+    write(
+        tmp_path,
+        "[tool.bedplate.systems.shop]\n"
+        'system = "shop.app:system"\ndatabase = "shop_main"\nowner = "keeper"\n',
+    )
+    entry = Project.find({}, tmp_path).entry("shop")
+    assert (entry.database, entry.owner, entry.development_password) == (
+        "shop_main",
+        "keeper",
+        "keeper_dev",
+    )
+
+
+def test_folder_without_project_gets_one_plain_database(tmp_path: Path) -> None:
+    """`bedplate up` is of use before there is any system."""
+    project = Project.find({}, tmp_path)
+    assert [entry.database for entry in project.systems] == ["app"]
+
+
+def test_state_folder_can_be_named(tmp_path: Path) -> None:
+    """Tests and second stacks keep their state elsewhere."""
+    project = Project.find({"BEDPLATE_STATE_DIR": str(tmp_path / "other")}, tmp_path)
+    assert project.state == tmp_path / "other"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[tool.bedplate]\nsystems = 3\n",
+        "[tool.bedplate.systems]\nshop = 3\n",
+        '[tool.bedplate.systems.shop]\ndatabase = "x"\n',
+        "this is no toml",
+    ],
+)
+def test_wrong_table_is_refused_with_the_file(tmp_path: Path, table: str) -> None:
+    """The error names the file to mend."""
+    write(tmp_path, table)
+    with pytest.raises(ProjectError, match=r"pyproject\.toml"):
+        Project.find({}, tmp_path)
+
+
+def test_unknown_system_lists_the_known_ones(tmp_path: Path) -> None:
+    """A typing error in a name is answered with the names."""
+    write(tmp_path, '[tool.bedplate.systems]\nshop = "shop.app:system"\n')
+    with pytest.raises(ProjectError, match="'shp'") as caught:
+        Project.find({}, tmp_path).entry("shp")
+    assert "shop" in caught.value.hint
+
+
+def test_system_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    """A wrong import path must not end in a traceback."""
+    write(tmp_path, '[tool.bedplate.systems]\nshop = "no_such_module.app:system"\n')
+    project = Project.find({}, tmp_path)
+    with pytest.raises(ProjectError, match=r"no_such_module\.app:system"):
+        load_system(project, project.entry("shop"))
+
+
+def test_environment_wins_over_dotenv_and_empty_counts_as_unset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that users know from every other tool."""
+    (tmp_path / ".env").write_text("A_NAME=file\nB_NAME='quoted value'\nC_NAME=\n")
+    monkeypatch.setenv("A_NAME", "process")
+    monkeypatch.setenv("B_NAME", "")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    found = read_environment(inner)
+    assert found["A_NAME"] == "process"
+    assert found["B_NAME"] == "quoted value"
+    assert "C_NAME" not in found
+
+
+def test_broken_dotenv_is_one_clear_error(tmp_path: Path) -> None:
+    """A `.env` saved in a wrong encoding says so instead of a traceback."""
+    (tmp_path / ".env").write_bytes(b"\xff\xfeA=1")
+    with pytest.raises(SettingsError, match=r"\.env"):
+        read_environment(tmp_path)
