@@ -1,0 +1,324 @@
+"""One PostgreSQL database as one user: the engine, its pool, and single connections past it.
+
+The only file that makes PostgreSQL connections. The constructor opens nothing; `open` asks once
+whether the server is there and whether the pool would serve as the role it should. What cannot
+be reached, and a pool with nothing left, are errors of ours with a hint; see `unreachable.py`.
+
+A connection is entered as the application's role by the start-up parameter `role`, so RESET
+returns to it. Behind a transaction pooler the role is set at each BEGIN instead, and nothing is
+prepared by name: the next transaction may be on another server connection.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, PoolProxiedConnection, event, text
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from bedplate.errors import PoolExhaustedError, RoleRefusedError, TransactionError
+from bedplate.rows.unreachable import connection_lost, is_lost, refusal
+from bedplate.urls import DatabaseUrl
+
+if TYPE_CHECKING:
+    from bedplate.settings import Settings
+
+log = logging.getLogger("bedplate.rows.database")
+
+# A connection that was used more recently than this is trusted; an older one is asked first. A
+# server's restart is seen without asking (the socket closes), so this is for peers that vanish
+# without a word: firewalls and NAT forget idle connections after some minutes at the soonest.
+TRUSTED_IDLE = timedelta(seconds=30)
+# How long that question may take before the connection counts as dead.
+PING_TIMEOUT = timedelta(seconds=2)
+# Relay, leases and seeds need few connections as the owner, and share the server's with the API.
+OWNER_POOL_SIZE = 2
+OWNER_MAX_OVERFLOW = 3
+
+# Transaction-local: the one way to say it that a transaction pooler cannot hand to a stranger.
+SET_ROLE = text("SELECT set_config('role', :role, true)")
+
+# Who this connection is, and what it could do that row-level security would not stop. MEMBER and
+# not USAGE: a role that may SET ROLE to the owner is as dangerous as the owner.
+WHO_AM_I = text("""
+SELECT current_user AS name,
+       r.rolsuper AS is_superuser,
+       r.rolbypassrls AS bypasses_rls,
+       pg_has_role(current_user, d.datdba, 'MEMBER') AS is_owner
+  FROM pg_roles r, pg_database d
+ WHERE r.rolname = current_user
+   AND d.datname = current_database()
+""")
+
+# How many connections others leave to this process. Reserved ones are for administrators.
+CONNECTIONS_LEFT = text("""
+SELECT current_setting('max_connections')::int AS most,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true)::int, 0)
+         - (SELECT count(*)::int
+              FROM pg_stat_activity
+             WHERE backend_type = 'client backend'
+               AND pid <> pg_backend_pid()) AS available
+""")
+
+
+class Pool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's queue pool, with an error of ours when it has nothing left."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection of the pool. Raises `PoolExhaustedError` after the pool's timeout."""
+        try:
+            return super().connect()
+        except PoolTimeoutError as error:
+            raise PoolExhaustedError(
+                f"all {self.size() + self._max_overflow} connections of the pool are in use, "
+                f"and none came back in {self.timeout():g} s",
+                hint="Hold transactions for a shorter time (no network call inside), "
+                "or raise BEDPLATE_POOL_SIZE and BEDPLATE_MAX_OVERFLOW.",
+                pool_size=self.size(),
+                max_overflow=self._max_overflow,
+            ) from error
+
+
+class Database:
+    """A pool of connections to one database as one role.
+
+    Use it from one event loop. Open and close it, or `async with`.
+    """
+
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        *,
+        role: str | None = None,
+        pool_size: int = 5,
+        max_overflow: int = 5,
+        pool_timeout: timedelta = timedelta(seconds=2),
+        pool_recycle: timedelta = timedelta(minutes=30),
+        connect_timeout: timedelta = timedelta(seconds=5),
+        is_behind_pooler: bool = False,
+        application_name: str = "bedplate",
+        direct_url: DatabaseUrl | None = None,
+        trusted_idle: timedelta = TRUSTED_IDLE,
+    ) -> None:
+        self.url = url
+        self.role = role
+        self.is_behind_pooler = is_behind_pooler
+        self.application_name = application_name
+        self._direct_url = direct_url or url
+        self._connect_timeout = connect_timeout
+        self._trusted_idle = trusted_idle
+        self._most_connections = pool_size + max_overflow
+        self.engine = self._make_engine(pool_size, max_overflow, pool_timeout, pool_recycle)
+        event.listen(self.engine.sync_engine, "checkin", _note_idle)
+        event.listen(self.engine.sync_engine, "checkout", self._check_alive)
+        if is_behind_pooler and role is not None:
+            event.listen(self.engine.sync_engine, "begin", self._set_role)
+
+    @classmethod
+    def from_settings(cls, settings: "Settings", *, application_name: str = "bedplate") -> Self:
+        """The database that requests are served from, as the application's role."""
+        return cls(
+            settings.database(),
+            role=settings.serving_role(),
+            pool_size=settings.pool_size,
+            max_overflow=settings.max_overflow,
+            pool_timeout=settings.pool_timeout,
+            pool_recycle=settings.pool_recycle,
+            connect_timeout=settings.connect_timeout,
+            is_behind_pooler=settings.is_behind_pooler,
+            application_name=application_name,
+            direct_url=settings.direct_database(),
+        )
+
+    @classmethod
+    def owner_from_settings(
+        cls, settings: "Settings", *, application_name: str = "bedplate owner"
+    ) -> Self:
+        """The same database as the schema's owner, past any pooler: relay, leases, migrations."""
+        return cls(
+            settings.migration_database(),
+            pool_size=OWNER_POOL_SIZE,
+            max_overflow=OWNER_MAX_OVERFLOW,
+            pool_timeout=settings.pool_timeout,
+            pool_recycle=settings.pool_recycle,
+            connect_timeout=settings.connect_timeout,
+            application_name=application_name,
+        )
+
+    async def open(self) -> None:
+        """Connect once and check who serves.
+
+        Raises `DatabaseUnreachableError`; `RoleRefusedError` when a pooled connection is another
+        than the role asked for, or could step round row-level security. Warns when the pool may
+        ask for more connections than the server has left.
+        """
+        try:
+            async with self.translated(), self.engine.connect() as connection:
+                if self.role is not None:
+                    who = (await connection.execute(WHO_AM_I)).mappings().one()
+                    _check_role(self.role, dict(who))
+                if not self.is_behind_pooler:
+                    left = (await connection.execute(CONNECTIONS_LEFT)).one()
+                    self._check_room(left.most, left.available)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close every connection that is not in use. The object can be opened again."""
+        await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def session(self) -> AsyncSession:
+        """A new session; it takes a connection at its first statement. Rows survive a commit."""
+        return AsyncSession(self.engine, expire_on_commit=False)
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of one's own, past the pool and any pooler, as the same user and role.
+
+        For LISTEN, heartbeats and locks; the caller closes it. Raises `DatabaseUnreachableError`.
+        """
+        return await self._connect(self._direct_url, is_behind_pooler=False)
+
+    async def ping(self) -> None:
+        """One round trip on a pooled connection. Raises as `open` and the pool do."""
+        async with self.translated(), self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @asynccontextmanager
+    async def translated(self) -> AsyncIterator[None]:
+        """Turn a connection that breaks inside the block into `DatabaseUnreachableError`."""
+        with self.translating():
+            yield
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """As `translated`, for a plain `with`."""
+        try:
+            yield
+        except DBAPIError as error:
+            if not (error.connection_invalidated or is_lost(error.orig)):
+                raise
+            raise connection_lost(self.url) from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if not is_lost(error):
+                raise
+            raise connection_lost(self.url) from error
+
+    def _make_engine(
+        self, pool_size: int, max_overflow: int, timeout: timedelta, recycle: timedelta
+    ) -> AsyncEngine:
+        return create_async_engine(
+            # Without the password: an engine's URL is shown in reprs and traces.
+            URL.create("postgresql+asyncpg", self.url.user, None, database=self.url.database),
+            poolclass=Pool,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=timeout.total_seconds(),
+            pool_recycle=recycle.total_seconds(),
+            # The most recently used first, so that what a peak opened can grow old and be closed.
+            pool_use_lifo=True,
+            hide_parameters=True,
+            connect_args={
+                "async_creator_fn": self._connect_pooled,
+                "prepared_statement_cache_size": 0 if self.is_behind_pooler else 100,
+            },
+        )
+
+    async def _connect_pooled(self, **_dialect_arguments: Any) -> asyncpg.Connection:
+        return await self._connect(self.url, is_behind_pooler=self.is_behind_pooler)
+
+    async def _connect(self, url: DatabaseUrl, *, is_behind_pooler: bool) -> asyncpg.Connection:
+        arguments = url.connect_arguments()
+        arguments["server_settings"] = {"application_name": self.application_name}
+        if is_behind_pooler:
+            # Unnamed statements only: named ones stay on a server connection that others get.
+            arguments["statement_cache_size"] = 0
+        elif self.role is not None:
+            arguments["server_settings"]["role"] = self.role
+        try:
+            return await asyncpg.connect(**arguments, timeout=self._connect_timeout.total_seconds())
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            raise refusal(url, error, role=self.role) from error
+
+    def _set_role(self, connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            raise TransactionError(
+                "behind a transaction pooler a connection in AUTOCOMMIT would run as the owner",
+                hint="Use a transaction, or Database.connect() for a connection of one's own.",
+            )
+        connection.execute(SET_ROLE, {"role": self.role})
+
+    def _check_alive(self, dbapi_connection: Any, record: Any, _proxy: object) -> None:
+        """Refuse a dead connection before the caller gets it; the pool then makes another."""
+        driver = dbapi_connection.driver_connection
+        if driver.is_closed():
+            # The server closed it (a restart): then every other of that time is dead too.
+            raise InvalidatePoolError
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since < self._trusted_idle.total_seconds():
+            return
+        try:
+            dbapi_connection.run_async(_ping)
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise InvalidatePoolError from error
+
+    def _check_room(self, most: int, available: int) -> None:
+        if self._most_connections > available:
+            log.warning(
+                "The pool may ask for more connections than the server has left",
+                extra={
+                    "pool_most": self._most_connections,
+                    "available": available,
+                    "max_connections": most,
+                },
+            )
+
+
+async def _ping(connection: asyncpg.Connection) -> None:
+    async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
+        await connection.execute("SELECT 1")
+
+
+def _note_idle(_dbapi_connection: object, record: Any) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _check_role(role: str, who: dict[str, Any]) -> None:
+    if who["name"] != role:
+        why = f"the pool serves as {who['name']!r} and not as {role!r}"
+    elif who["is_superuser"]:
+        why = f"the pool serves as {role!r}, a superuser"
+    elif who["bypasses_rls"]:
+        why = f"the pool serves as {role!r}, which bypasses row-level security"
+    elif who["is_owner"]:
+        why = f"the pool serves as {role!r}, which owns the database or may become its owner"
+    else:
+        return
+    raise RoleRefusedError(
+        why,
+        hint=f'CREATE ROLE "{role}" NOLOGIN NOBYPASSRLS, and GRANT it to the owner WITH SET TRUE, '
+        "INHERIT FALSE; or name another by BEDPLATE_APP_ROLE.",
+        role=role,
+    )
