@@ -1,0 +1,169 @@
+"""The broker: tells Celery's workers, over Redis, that a job is ready. The only user of kombu.
+
+A message carries a system's name and a job's id, nothing else: losing one costs time, a duplicate
+finds nothing to claim, a forged one names no job. Called by the relay, after its commit. kombu
+blocks, so one thread of the broker's own owns the connection; a batch is one pipeline.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+
+from bedplate.errors import RedisUnreachableError
+from bedplate.urls import redact
+
+T = TypeVar("T")
+
+# The one Celery task there is; the ledger says which of ours it stands for.
+RUN_JOB = "bedplate.run_job"
+# Seconds until a silent Redis counts as down: the relay keeps the jobs and comes back.
+SOCKET_TIMEOUT_SECONDS = 2.0
+# No unacknowledged set in Redis: the ledger knows what was not run, and three round trips a
+# message are saved at the worker.
+TRANSPORT_OPTIONS = {"ack_emulation": False, "health_check_interval": 10}
+
+
+@dataclass(frozen=True)
+class WakeUp:
+    """One message: this job of this system is ready, for whoever consumes this queue."""
+
+    system: str
+    queue: str
+    job_id: UUID
+
+
+def queue_name(system: str, queue: str) -> str:
+    """The broker's name of a system's queue, which is also the key of its list in Redis."""
+    return f"{system}.{queue}"
+
+
+class Broker:
+    """A producer on one Redis. Opens nothing until the first publish; a failed one reconnects."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bedplate-broker")
+        self._origin = f"bedplate-relay@{socket.gethostname()}:{os.getpid()}"
+
+    def __repr__(self) -> str:
+        return f"Broker({redact(self._url)!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def publish(self, messages: Sequence[WakeUp]) -> None:
+        """Send all in one round trip.
+
+        Raises `RedisUnreachableError`: then some may have been sent and some not, which the
+        caller may answer by sending all of them again.
+        """
+        if messages:
+            await self._call(lambda: self._publish(messages))
+
+    async def waiting(self, system: str, queue: str) -> int:
+        """How many messages of a queue no worker has taken yet. Raises as `publish` does."""
+        return await self._call(lambda: self._waiting(queue_name(system, queue)))
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown(wait=False)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: self._translated(work)
+        )
+
+    # Below: only in the broker's thread.
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (KombuError, OSError, *_connection_errors(self._connection)) as error:
+            self._disconnect()
+            raise RedisUnreachableError(
+                f"the broker at {redact(self._url)} does not answer: {type(error).__name__}",
+                hint="Jobs wait in PostgreSQL and are sent when it is back. Check REDIS_URL.",
+            ) from error
+
+    def _publish(self, messages: Sequence[WakeUp]) -> None:
+        producer = self._connect()
+        # Pipelines came with kombu 5.7; before it every message is a round trip.
+        with getattr(producer, "batch", nullcontext)():
+            for message in messages:
+                producer.publish(
+                    _body(message),
+                    exchange="",
+                    routing_key=queue_name(message.system, message.queue),
+                    headers=self._headers(message),
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    correlation_id=str(message.job_id),
+                )
+
+    def _waiting(self, name: str) -> int:
+        channel = self._connect().channel
+        return int(channel._size(name))  # noqa: SLF001 - kombu's only way to a list's length
+
+    def _connect(self) -> Producer:
+        if self._producer is None:
+            self._connection = Connection(
+                self._url,
+                connect_timeout=SOCKET_TIMEOUT_SECONDS,
+                transport_options={
+                    **TRANSPORT_OPTIONS,
+                    "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+                    "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+                },
+            )
+            self._producer = Producer(self._connection.channel(), auto_declare=False)
+        return self._producer
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.collect()
+
+    def _headers(self, message: WakeUp) -> dict[str, Any]:
+        """What Celery's protocol 2 asks for; nothing of the job but its id."""
+        job_id = str(message.job_id)
+        return {
+            "lang": "py",
+            "task": RUN_JOB,
+            "id": job_id,
+            "root_id": job_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            "timelimit": [None, None],
+            "argsrepr": f"({message.system}, {job_id})",
+            "kwargsrepr": "{}",
+            "origin": self._origin,
+            "ignore_result": True,
+        }
+
+
+def _body(message: WakeUp) -> str:
+    embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return json.dumps([[message.system, str(message.job_id)], {}, embedded])
+
+
+def _connection_errors(connection: Connection | None) -> tuple[type[BaseException], ...]:
+    return tuple(connection.connection_errors) if connection is not None else ()
