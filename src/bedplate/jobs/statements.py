@@ -1,0 +1,229 @@
+"""The SQL that changes bedplate.jobs, each statement under its own name.
+
+Three rules hold for all of it. Every UPDATE is guarded by the state it leaves, and by the fence
+where a worker is concerned, so that a late one changes nothing. Batches are a MATERIALIZED CTE
+with SKIP LOCKED: inlined, the planner may update more rows than LIMIT says. Time is the
+database's: no process clock enters a lease. Called by `ledger.py` alone.
+"""
+
+from sqlalchemy import text
+
+# One statement for any number of jobs. Dedup keys in one order everywhere: two transactions that
+# insert the same two keys wait for each other's commit, and must not do so crosswise.
+INSERT = text("""
+INSERT INTO bedplate.jobs
+       (id, task, queue, priority, arguments, arguments_version, dedup_key, group_key,
+        tenant, actor, trace_context, max_attempts, run_at)
+SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.dedup_key,
+       r.group_key, r.tenant, r.actor, r.trace_context, r.max_attempts, coalesce(r.run_at, now())
+  FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS r
+       (id uuid, task text, queue text, priority smallint, arguments jsonb,
+        arguments_version smallint, dedup_key text, group_key text, tenant text, actor text,
+        trace_context jsonb, max_attempts integer, run_at timestamptz)
+ ORDER BY r.task, r.dedup_key, r.id
+    ON CONFLICT (task, dedup_key)
+ WHERE dedup_key IS NOT NULL AND state IN ('ready', 'sent', 'running')
+    DO NOTHING
+RETURNING id
+""")
+
+# Of one group only the first is taken, and none while another is sent or running: a second one
+# would find the group busy at its claim and wait for its deadline in vain.
+TAKE_READY = text("""
+WITH due AS MATERIALIZED (
+    SELECT job.id, job.group_key, job.priority, job.run_at
+      FROM bedplate.jobs AS job
+     WHERE job.state = 'ready'
+       AND job.run_at <= now()
+       AND (job.group_key IS NULL
+            OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                             WHERE busy.group_key = job.group_key AND busy.state = 'sent')
+                AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                                 WHERE busy.group_key = job.group_key AND busy.state = 'running')))
+     ORDER BY job.priority DESC, job.run_at, job.id
+     LIMIT :limit
+       FOR UPDATE OF job SKIP LOCKED
+), first AS (
+    SELECT DISTINCT ON (coalesce('g' || due.group_key, due.id::text)) due.id
+      FROM due
+     ORDER BY coalesce('g' || due.group_key, due.id::text), due.priority DESC, due.run_at, due.id
+), sent AS (
+    UPDATE bedplate.jobs AS job
+       SET state = 'sent',
+           lease_until = now() + CAST(:deadline AS interval)
+      FROM first
+     WHERE job.id = first.id
+       AND job.state = 'ready'
+    RETURNING job.id, job.task, job.queue, job.priority, job.run_at
+)
+SELECT id, task, queue, priority FROM sent ORDER BY priority DESC, run_at, id
+""")
+
+# A message that was lost is offered again as it is; a worker that went silent counts as a crash.
+RESCUE_EXPIRED = text("""
+WITH expired AS MATERIALIZED (
+    SELECT id, state, fence,
+           state = 'running' AS is_crash,
+           state = 'running' AND crashes + 1 >= :max_crashes AS is_poison
+      FROM bedplate.jobs
+     WHERE state IN ('sent', 'running')
+       AND lease_until <= now()
+     ORDER BY lease_until
+     LIMIT :limit
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE bedplate.jobs AS job
+   SET state = CASE WHEN expired.is_poison THEN 'dead' ELSE 'ready' END,
+       crashes = job.crashes + CASE WHEN expired.is_crash THEN 1 ELSE 0 END,
+       last_error = CASE WHEN expired.is_crash
+                         THEN format('worker %s went silent, crash %s', job.worker, job.crashes + 1)
+                         ELSE job.last_error END,
+       finished_at = CASE WHEN expired.is_poison THEN now() END,
+       worker = CASE WHEN expired.is_poison THEN job.worker END,
+       lease_until = NULL
+  FROM expired
+ WHERE job.id = expired.id
+   AND job.state = expired.state
+   AND job.fence = expired.fence
+RETURNING job.id, job.state, expired.is_crash
+""")
+
+# Locked until the caller commits: nobody can take the job over between this check and the commit.
+HOLD = text("""
+SELECT id
+  FROM bedplate.jobs
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+   FOR NO KEY UPDATE
+""")
+
+PROGRESS = text("""
+UPDATE bedplate.jobs
+   SET progress = :percent
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+RETURNING id
+""")
+
+FINISH = text("""
+UPDATE bedplate.jobs
+   SET state = 'succeeded',
+       progress = 100,
+       lease_until = NULL,
+       last_error = NULL,
+       finished_at = now()
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+RETURNING id
+""")
+
+FAIL = text("""
+UPDATE bedplate.jobs
+   SET state = CASE WHEN :is_final OR attempt >= max_attempts THEN 'dead' ELSE 'ready' END,
+       run_at = CASE WHEN :is_final OR attempt >= max_attempts
+                     THEN run_at ELSE now() + CAST(:backoff AS interval) END,
+       worker = CASE WHEN :is_final OR attempt >= max_attempts THEN worker END,
+       finished_at = CASE WHEN :is_final OR attempt >= max_attempts THEN now() END,
+       lease_until = NULL,
+       last_error = :error
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+RETURNING state
+""")
+
+# A worker that is told to stop: no attempt is spent, another one may begin at once.
+HAND_BACK = text("""
+UPDATE bedplate.jobs
+   SET state = 'ready',
+       attempt = attempt - 1,
+       worker = NULL,
+       lease_until = NULL
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+RETURNING id
+""")
+
+# A running one is cancelled too: its worker fails at the next check of its fence. Locked in one
+# order, so that two that cancel overlapping jobs do not deadlock.
+CANCEL = text("""
+WITH live AS MATERIALIZED (
+    SELECT id
+      FROM bedplate.jobs
+     WHERE id = ANY(CAST(:ids AS uuid[]))
+       AND state IN ('ready', 'sent', 'running')
+     ORDER BY id
+       FOR UPDATE
+)
+UPDATE bedplate.jobs AS job
+   SET state = 'cancelled',
+       lease_until = NULL,
+       finished_at = now()
+  FROM live
+ WHERE job.id = live.id
+   AND job.state IN ('ready', 'sent', 'running')
+RETURNING job.id
+""")
+
+# Dead jobs whose dedup key another live job has taken since stay dead.
+RETRY = text("""
+WITH dead AS MATERIALIZED (
+    SELECT job.id
+      FROM bedplate.jobs AS job
+     WHERE job.id = ANY(CAST(:ids AS uuid[]))
+       AND job.state = 'dead'
+       AND NOT EXISTS (SELECT FROM bedplate.jobs AS other
+                        WHERE other.task = job.task
+                          AND other.dedup_key = job.dedup_key
+                          AND other.state IN ('ready', 'sent', 'running'))
+     ORDER BY job.id
+       FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE bedplate.jobs AS job
+   SET state = 'ready',
+       attempt = 0,
+       crashes = 0,
+       run_at = now(),
+       worker = NULL,
+       finished_at = NULL
+  FROM dead
+ WHERE job.id = dead.id
+   AND job.state = 'dead'
+RETURNING job.id
+""")
+
+LOAD = text("""
+SELECT id, task, queue, priority, arguments, arguments_version, dedup_key, group_key, tenant,
+       actor, trace_context, state, attempt, max_attempts, crashes, fence, run_at, lease_until,
+       worker, progress, last_error, created_at, finished_at
+  FROM bedplate.jobs
+ WHERE id = :id
+""")
+
+FIND_LIVE = text("""
+SELECT id
+  FROM bedplate.jobs
+ WHERE task = :task
+   AND dedup_key = :dedup_key
+   AND state IN ('ready', 'sent', 'running')
+""")
+
+# How long the job that the relay would take next has waited: the head of the index, so that a
+# backlog of a million costs no more to look at than one job. Jobs of a busy group wait rightly.
+READY_LAG = text("""
+SELECT extract(epoch FROM clock_timestamp() - job.run_at)::double precision AS lag
+  FROM bedplate.jobs AS job
+ WHERE job.state = 'ready'
+   AND job.run_at <= clock_timestamp()
+   AND (job.group_key IS NULL
+        OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                         WHERE busy.group_key = job.group_key AND busy.state = 'sent')
+            AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                             WHERE busy.group_key = job.group_key AND busy.state = 'running')))
+ ORDER BY job.priority DESC, job.run_at, job.id
+ LIMIT 1
+""")
