@@ -8,6 +8,7 @@
     │   ├── PortTakenError                    a pinned port is in use
     │   └── StackNotRunningError              no embedded stack runs for this project
     ├── WaitTimeoutError (TimeoutError)       something was not ready in time
+    ├── ConsentMissingError (PermissionError) nobody agreed to change a server that is not ours
     ├── UnreachableError (ConnectionError)    a server cannot be reached
     │   ├── DatabaseUnreachableError
     │   └── RedisUnreachableError
@@ -88,6 +89,12 @@ class WaitTimeoutError(BedplateError, TimeoutError):
 
     code = "not_ready"
     exit_code = 3
+
+
+class ConsentMissingError(BedplateError, PermissionError):
+    """A command would change or destroy what is not ours to change, and nobody agreed to it."""
+
+    code = "consent_missing"
 
 
 class UnreachableError(BedplateError, ConnectionError):
