@@ -1,0 +1,47 @@
+"""The door: what a FastAPI application takes from bedplate.
+
+`import fastapi` inside this package is the real one: imports are absolute.
+"""
+
+from bedplate.fastapi.application import create_app
+from bedplate.fastapi.body_limit import BodyLimit
+from bedplate.fastapi.cookies import IssuedCookie, SignedCookie, digest
+from bedplate.fastapi.dependencies import (
+    DepLayer,
+    DepRedis,
+    DepSession,
+    DepUnitOfWork,
+    get_db,
+    get_layer,
+    get_redis,
+    unit_of_work,
+)
+from bedplate.fastapi.health import health_router
+from bedplate.fastapi.lifespan import lifespan
+from bedplate.fastapi.origin import SameOrigin
+from bedplate.fastapi.problem import Problem
+from bedplate.fastapi.problems import install_problems
+from bedplate.fastapi.routing import Route, Router
+
+__all__ = [
+    "BodyLimit",
+    "DepLayer",
+    "DepRedis",
+    "DepSession",
+    "DepUnitOfWork",
+    "IssuedCookie",
+    "Problem",
+    "Route",
+    "Router",
+    "SameOrigin",
+    "SignedCookie",
+    "create_app",
+    "digest",
+    "get_db",
+    "get_layer",
+    "get_redis",
+    "health_router",
+    "install_problems",
+    "lifespan",
+    "unit_of_work",
+]

@@ -1,0 +1,31 @@
+"""An application that stands on one layer, put together from this room's parts.
+
+Nothing here is needed: each part can be installed on an application of one's own.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from bedplate.fastapi.health import health_router
+from bedplate.fastapi.lifespan import lifespan
+from bedplate.fastapi.problem import PROBLEM_RESPONSES
+from bedplate.fastapi.problems import install_problems
+from bedplate.fastapi.routing import Route
+from bedplate.layer import DataLayer
+
+
+def create_app(layer: DataLayer, **options: Any) -> FastAPI:
+    """A `FastAPI(**options)` with the layer, its lifespan, problem details and /health.
+
+    Its own routes (`@app.get`) may take a unit of work; routers included into it must be
+    `bedplate.fastapi.Router`.
+    """
+    options.setdefault("lifespan", lifespan(layer))
+    options.setdefault("responses", PROBLEM_RESPONSES)
+    app = FastAPI(**options)
+    app.state.layer = layer
+    app.router.route_class = Route
+    install_problems(app)
+    app.include_router(health_router({layer.name: layer}))
+    return app

@@ -1,0 +1,63 @@
+"""What a route asks for: the unit of work, its session, Redis, the layer.
+
+    @router.post("/documents", status_code=201)
+    async def create(uow: DepUnitOfWork) -> Document: ...
+
+The unit of work commits after the answer is made and before its first byte is sent; any
+exception, a cancellation and an answer of 400 or more roll it back. `get_db` yields the session of
+that same unit of work. A dependency with `yield` that uses it must be function-scoped too.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from bedplate.errors import SettingsError
+from bedplate.fastapi.routing import note_unit_of_work, refuse_foreign_route
+from bedplate.layer import DataLayer
+from bedplate.unit_of_work import UnitOfWork
+
+
+async def get_layer(connection: HTTPConnection) -> DataLayer:
+    """The layer of the application that runs this request."""
+    layer: DataLayer | None = getattr(connection.app.state, "layer", None)
+    if layer is None:
+        raise SettingsError(
+            "the application has no layer",
+            hint="Make it with bedplate.fastapi.create_app(layer), or set app.state.layer.",
+        )
+    return layer
+
+
+DepLayer = Annotated[DataLayer, Depends(get_layer)]
+
+
+async def unit_of_work(connection: HTTPConnection, layer: DepLayer) -> AsyncIterator[UnitOfWork]:
+    """The request's unit of work. Raises `TransactionError` on a route that is not ours."""
+    refuse_foreign_route(connection)
+    async with layer.transaction() as uow:
+        note_unit_of_work(connection, uow)
+        yield uow
+
+
+DepUnitOfWork = Annotated[UnitOfWork, Depends(unit_of_work, scope="function")]
+
+
+async def get_db(uow: DepUnitOfWork) -> AsyncIterator[AsyncSession]:
+    """The session of the request's unit of work: committed before the answer is sent."""
+    yield uow.session
+
+
+DepSession = Annotated[AsyncSession, Depends(get_db, scope="function")]
+
+
+async def get_redis(layer: DepLayer) -> Redis:
+    """A client for short commands, from the layer's pool."""
+    return layer.redis.client()
+
+
+DepRedis = Annotated[Redis, Depends(get_redis)]
