@@ -5,26 +5,34 @@ with the catalogue and writes the operations of `trigger_operations.py`; `create
 """
 
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, event, text
+from sqlalchemy import Connection, MetaData, Table, TextClause, event, text
 
 INFO_KEY = "bedplate.programs"
+# The order in which pg_get_triggerdef names them.
+_EVENTS = ("INSERT", "DELETE", "UPDATE", "TRUNCATE")
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function without arguments that returns `trigger`, in the schema of the search path."""
+    """A PL/pgSQL function that returns `trigger`, in the first schema of the search path.
+
+    Indentation that all lines of the body share does not count, nor do blank ends.
+    """
 
     name: str
     body: str
-    language: str = "plpgsql"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body", cleandoc(self.body).strip())
 
     def create_sql(self) -> str:
         """CREATE OR REPLACE: triggers that hang on the function stay."""
         return (
             f"CREATE OR REPLACE FUNCTION {quoted(self.name)}() RETURNS trigger\n"
-            f"LANGUAGE {quoted(self.language)}\n"
+            f"LANGUAGE plpgsql\n"
             f"AS {dollar_quoted(self.body)}"
         )
 
@@ -35,13 +43,21 @@ class Function:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A trigger of one table. `event` is what stands between name and ON: BEFORE UPDATE."""
+    """A row trigger of one table. `event` stands between name and ON: BEFORE INSERT OR UPDATE.
+
+    Several events are held in PostgreSQL's own order, so that a declaration equals the catalogue.
+    """
 
     name: str
     table: str
     function: str
     event: str = "BEFORE UPDATE"
     schema: str | None = None
+
+    def __post_init__(self) -> None:
+        timing, _, events = " ".join(self.event.split()).partition(" ")
+        in_order = sorted(events.split(" OR "), key=_event_rank)
+        object.__setattr__(self, "event", f"{timing} {' OR '.join(in_order)}")
 
     def create_sql(self) -> str:
         """CREATE TRIGGER … FOR EACH ROW."""
@@ -121,17 +137,21 @@ def dollar_quoted(body: str) -> str:
     return f"{mark}\n{body}\n{mark}"
 
 
+def literal_sql(sql: str) -> TextClause:
+    """A statement as it stands: a colon in a function's body is no bound parameter."""
+    return text(sql.replace(":", "\\:"))
+
+
+def _event_rank(event: str) -> int:
+    return _EVENTS.index(event.split()[0])
+
+
 def _create_all(metadata: MetaData, connection: Connection, **options: Any) -> None:
     """What `create_all` does after the tables, for those tables that it has just made."""
     programs = programs_of(metadata)
     made = {(table.schema, table.name) for table in options.get("tables") or ()}
     for function in programs.functions.values():
-        connection.execute(_literal(function.create_sql()))
+        connection.execute(literal_sql(function.create_sql()))
     for trigger in programs.triggers.values():
         if (trigger.schema, trigger.table) in made:
-            connection.execute(_literal(trigger.create_sql()))
-
-
-def _literal(sql: str) -> Any:
-    # A colon in a body is no bound parameter.
-    return text(sql.replace(":", "\\:"))
+            connection.execute(literal_sql(trigger.create_sql()))
