@@ -1,0 +1,1 @@
+"""The smallest system that has migrations, one of them outside a transaction."""
