@@ -6,6 +6,13 @@ never act on one message at a time; a failure sets `not_before` and counts, and 
 `MAX_ATTEMPTS` the message is dead: visible, and put back by `retry`.
 """
 
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -19,6 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
 
@@ -40,3 +48,148 @@ outbox = Table(
     Index("ix_outbox_due", "not_before", "id", postgresql_where=text("dead_at IS NULL")),
     postgresql_with=CHURN,
 )
+
+INVALIDATE = "cache.invalidate"
+
+# A message that failed this often is dead: visible, and put back by `retry`.
+MAX_ATTEMPTS = 20
+LONGEST_ERROR = 2000
+
+Connection = AsyncSession | AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMessage:
+    """A message that is to be inserted."""
+
+    id: UUID
+    kind: str
+    key: str
+    version: int = 0
+    payload: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that is to be acted on."""
+
+    id: UUID
+    kind: str
+    key: str
+    version: int
+    payload: dict[str, Any] | None
+    attempts: int
+
+
+INSERT = text("""
+INSERT INTO bedplate.outbox (id, kind, key, version, payload)
+SELECT r.id, r.kind, r.key, r.version, r.payload
+  FROM jsonb_to_recordset(CAST(:messages AS jsonb)) AS r
+       (id uuid, kind text, key text, version bigint, payload jsonb)
+""")
+
+# By lock and not by position: an id is taken before its commit, so "greater than the last seen"
+# would miss those that commit late.
+TAKE = text("""
+SELECT id, kind, key, version, payload, attempts
+  FROM bedplate.outbox
+ WHERE dead_at IS NULL
+   AND not_before <= now()
+   AND NOT kind = ANY(CAST(:skipped AS text[]))
+ ORDER BY not_before, id
+ LIMIT :limit
+   FOR UPDATE SKIP LOCKED
+""")
+
+DELETE = text("""
+DELETE FROM bedplate.outbox
+ WHERE id = ANY(CAST(:ids AS uuid[]))
+   AND dead_at IS NULL
+""")
+
+PUT_BACK = text("""
+UPDATE bedplate.outbox
+   SET attempts = attempts + 1,
+       not_before = now() + CAST(:backoff AS interval),
+       last_error = :error,
+       dead_at = CASE WHEN attempts + 1 >= :max_attempts THEN now() END
+ WHERE id = ANY(CAST(:ids AS uuid[]))
+   AND dead_at IS NULL
+""")
+
+RETRY = text("""
+UPDATE bedplate.outbox
+   SET attempts = 0,
+       not_before = now(),
+       dead_at = NULL
+ WHERE id = ANY(CAST(:ids AS uuid[]))
+   AND dead_at IS NOT NULL
+RETURNING id
+""")
+
+LAG = text("""
+SELECT extract(epoch FROM clock_timestamp() - not_before)::double precision AS lag
+  FROM bedplate.outbox
+ WHERE dead_at IS NULL
+   AND not_before <= clock_timestamp()
+ ORDER BY not_before
+ LIMIT 1
+""")
+
+
+async def insert(connection: Connection, pending: Sequence[PendingMessage]) -> None:
+    """Insert messages, in one statement."""
+    rows = [{**asdict(each), "id": str(each.id)} for each in pending]
+    await connection.execute(INSERT, {"messages": json.dumps(rows)})
+
+
+async def take(
+    connection: Connection, limit: int, *, skipped: Collection[str] = ()
+) -> list[Message]:
+    """Up to `limit` due messages, oldest first, locked until the caller's transaction ends.
+
+    `skipped`: kinds whose destination is in backoff. Act, then `delete` or `put_back`, commit.
+    """
+    found = await connection.execute(TAKE, {"limit": limit, "skipped": list(skipped)})
+    return [Message(*row[:4], _decoded(row.payload), row.attempts) for row in found]
+
+
+async def delete(connection: Connection, message_ids: Iterable[UUID]) -> None:
+    """Remove messages that were acted on."""
+    await connection.execute(DELETE, {"ids": list(message_ids)})
+
+
+async def put_back(
+    connection: Connection,
+    message_ids: Iterable[UUID],
+    *,
+    error: str,
+    backoff: timedelta,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> None:
+    """Acting failed: due again after `backoff`, or dead after the last attempt."""
+    await connection.execute(
+        PUT_BACK,
+        {
+            "ids": list(message_ids),
+            "error": error.replace("\0", "")[:LONGEST_ERROR],
+            "backoff": backoff,
+            "max_attempts": max_attempts,
+        },
+    )
+
+
+async def retry(connection: Connection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
+    """Put dead messages back. Returns the ids of those that were."""
+    found = await connection.execute(RETRY, {"ids": list(message_ids)})
+    return frozenset(found.scalars())
+
+
+async def lag(connection: Connection) -> timedelta | None:
+    """How long the oldest message has been due; None when none is."""
+    seconds = await connection.scalar(LAG)
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _decoded(payload: Any) -> Any:
+    return json.loads(payload) if isinstance(payload, str) else payload

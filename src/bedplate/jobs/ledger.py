@@ -192,10 +192,11 @@ async def retry(connection: Connection, job_ids: Iterable[UUID]) -> frozenset[UU
 
 async def load(connection: Connection, job_id: UUID) -> Job:
     """One job. Raises `NotFoundError`."""
-    row = (await connection.execute(statements.LOAD, {"id": job_id})).one_or_none()
+    found = await connection.execute(statements.LOAD, {"id": job_id})
+    row = found.mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"there is no job {job_id}", job_id=job_id)
-    fields: dict[str, Any] = dict(row._mapping)
+    fields: dict[str, Any] = dict(row)
     fields["state"] = JobState(fields["state"])
     for name in ("arguments", "trace_context"):
         if isinstance(fields[name], str):

@@ -1,0 +1,143 @@
+"""DataLayer: the open clients of one process, opened and closed in order.
+
+    async with DataLayer.from_environment() as layer:
+        async with layer.transaction() as uow: ...
+        async with layer.reading() as session: ...
+
+The constructor only stores. `open` connects to PostgreSQL and checks who serves; Redis, which
+holds wake-ups and copies only, is connected at its first command, and one that is down stops
+nothing. Use a layer from one event loop; after a fork each process makes its own.
+"""
+
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from bedplate.cache.connections import RedisPool
+from bedplate.delivery.wakeup import Wakeup
+from bedplate.errors import TransactionError
+from bedplate.rows.database import Database
+from bedplate.settings import Settings
+from bedplate.unit_of_work import UnitOfWork, discard, transact, uninterrupted
+
+
+class DataLayer:
+    """The door to everything: `transaction()` to change, `reading()` to read."""
+
+    def __init__(self, settings: Settings, *, name: str = "app") -> None:
+        self.settings = settings
+        self.name = name
+        self._is_open = False
+
+    @classmethod
+    def from_environment(cls, name: str = "app") -> Self:
+        """A layer for the environment's variables; those that begin with `name` win."""
+        return cls(Settings.load(name), name=name)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database that requests are served from, as the application's role."""
+        return Database.from_settings(self.settings, application_name=self.name)
+
+    @cached_property
+    def owner_database(self) -> Database:
+        """The same database as the schema's owner: for relay and leases. Connects when used."""
+        return Database.owner_from_settings(self.settings, application_name=f"{self.name} owner")
+
+    @cached_property
+    def redis(self) -> RedisPool:
+        """Redis or Valkey. Connects when used. Raises `SettingsError` when REDIS_URL is missing."""
+        return RedisPool.from_settings(self.settings)
+
+    @cached_property
+    def wakeup(self) -> Wakeup:
+        """Wakes the relay after a commit."""
+        return Wakeup(self.database)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `open` has been called, and `close` not yet."""
+        return self._is_open
+
+    async def open(self) -> None:
+        """Connect and check the serving role.
+
+        Raises `SettingsError`, `DatabaseUnreachableError`, `RoleRefusedError`.
+        """
+        await self.database.open()
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Close everything that was opened. Transactions that still run lose their connection."""
+        self._is_open = False
+        await uninterrupted(self._close())
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_is_open"):
+            warnings.warn(
+                f"DataLayer {self.name!r} was not closed",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        return f"<DataLayer {self.name} {'open' if self._is_open else 'closed'}>"
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work: committed at the end of the block, rolled back on any exception."""
+        self._check_open()
+        return transact(self.database, self._committed)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session in a READ ONLY transaction, rolled back at the end of the block."""
+        self._check_open()
+        session = AsyncSession(self._readonly_engine, expire_on_commit=False)
+        with self.database.translating():
+            try:
+                yield session
+            finally:
+                await uninterrupted(discard(session))
+
+    @cached_property
+    def _readonly_engine(self) -> AsyncEngine:
+        """The same pool; its transactions begin READ ONLY."""
+        return self.database.engine.execution_options(postgresql_readonly=True)
+
+    def _committed(self, uow: UnitOfWork) -> None:
+        if uow.has_deliveries:
+            self.wakeup.request()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise TransactionError(
+                f"DataLayer {self.name!r} is not open",
+                hint="Write `async with DataLayer.from_environment() as layer`, or await open().",
+            )
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as stack:
+            # Only what was made, in the reverse of the order in which it may be needed.
+            self.__dict__.pop("_readonly_engine", None)
+            for name in ("database", "owner_database", "redis", "wakeup"):
+                made: Any = self.__dict__.pop(name, None)
+                if made is not None:
+                    stack.push_async_callback(made.close)

@@ -1,0 +1,266 @@
+"""THE transaction: rows, jobs and invalidations that commit together or not at all.
+
+    async with layer.transaction() as uow:
+        uow.add(order)
+        job_id = uow.enqueue(send_receipt, order.id)
+        uow.invalidate(f"order:{order.id}")
+
+Jobs and messages are kept until the end and written, one statement each, just before the COMMIT.
+`transact` is the only place that commits a request. Cancelled before the COMMIT was sent, it rolls
+back; during it, the outcome is awaited and stands. Either way the connection is given back first.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import anyio
+from sqlalchemy import Executable, Result, ScalarResult
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bedplate.delivery import outbox
+from bedplate.errors import DatabaseUnreachableError, TransactionEndedError
+from bedplate.failpoints import failpoint
+from bedplate.jobs import ledger
+from bedplate.jobs.tasks import Task
+from bedplate.rows.database import Database
+from bedplate.rows.ids import new_id
+
+log = logging.getLogger("bedplate.unit_of_work")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LastStep = Callable[[AsyncSession], Awaitable[None]]
+
+# COMMIT and ROLLBACK cannot be cancelled, so they must end by themselves when the server is gone.
+COMMIT_TIMEOUT = timedelta(seconds=30)
+ROLLBACK_TIMEOUT = timedelta(seconds=5)
+
+
+class UnitOfWork:
+    """What is to commit together. Made by `DataLayer.transaction()`, used by one task at a time."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._jobs: list[ledger.PendingJob] = []
+        self._messages: list[outbox.PendingMessage] = []
+        self._last_steps: list[LastStep] = []
+        self._rollback_reason: str | None = None
+        self._is_ended = False
+
+    @property
+    def session(self) -> AsyncSession:
+        """SQLAlchemy's session of this transaction. It is not to be committed by hand."""
+        self._check_open()
+        return self._session
+
+    @property
+    def is_rollback_only(self) -> bool:
+        """Whether the end will roll back, see `mark_rollback`."""
+        return self._rollback_reason is not None
+
+    @property
+    def has_deliveries(self) -> bool:
+        """Whether jobs or messages wait in here for the commit."""
+        return bool(self._jobs or self._messages)
+
+    def add(self, row: object) -> None:
+        """Add a row to the session."""
+        self.session.add(row)
+
+    def add_all(self, rows: Iterable[object]) -> None:
+        """Add rows to the session."""
+        self.session.add_all(rows)
+
+    async def delete(self, row: object) -> None:
+        """Delete a row at the next flush."""
+        await self.session.delete(row)
+
+    async def flush(self) -> None:
+        """Send the session's changes to the database, inside the transaction."""
+        await self.session.flush()
+
+    async def get(self, entity: type[T], key: Any) -> T | None:
+        """The row with this primary key, or None."""
+        return await self.session.get(entity, key)
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
+        """Execute a statement in the transaction."""
+        return await self.session.execute(statement, parameters)
+
+    async def scalars(self, statement: Executable, parameters: Any = None) -> ScalarResult[Any]:
+        """Execute a statement in the transaction: the first column of each row."""
+        return await self.session.scalars(statement, parameters)
+
+    def enqueue(self, task: Task[P], /, *args: P.args, **kwargs: P.kwargs) -> UUID:
+        """Add a job, which exists once this transaction has committed. Returns its id.
+
+        Raises `ArgumentsError` when the arguments do not fit. With a dedup key whose live job
+        exists at the commit nothing is inserted, and the id returned names no job: the live one is
+        found by `ledger.find_live(session, task.name, dedup_key)`.
+        """
+        self._check_open()
+        job = ledger.PendingJob(
+            id=new_id(),
+            task=task.name,
+            queue=task.queue,
+            arguments=task.encode(*args, **kwargs),
+            arguments_version=task.args_version,
+            priority=task.options.priority,
+            max_attempts=task.max_attempts,
+            run_at=task.options.run_at,
+            dedup_key=task.options.dedup_key,
+            group_key=task.options.group_key,
+        )
+        self._jobs.append(job)
+        return job.id
+
+    def invalidate(self, *keys: str) -> None:
+        """Have the cache forget these keys once this transaction has committed."""
+        self._check_open()
+        self._messages.extend(
+            outbox.PendingMessage(id=new_id(), kind=outbox.INVALIDATE, key=key)
+            for key in dict.fromkeys(keys)
+        )
+
+    def before_commit(self, step: LastStep) -> None:
+        """Call `step(session)` after all else is written, just before the COMMIT.
+
+        For what locks a row that others wait for, such as a job's own. What it raises rolls back.
+        """
+        self._check_open()
+        self._last_steps.append(step)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part that may fail alone: an exception leaves nothing of the block, and is raised on.
+
+        Jobs, messages and last steps of the block go with its rows.
+        """
+        counts = len(self._jobs), len(self._messages), len(self._last_steps)
+        try:
+            async with self.session.begin_nested():
+                yield
+        except BaseException:
+            for pending, count in zip(
+                (self._jobs, self._messages, self._last_steps), counts, strict=True
+            ):
+                del pending[count:]
+            raise
+
+    def mark_rollback(self, reason: str) -> None:
+        """Have the end roll back instead of committing, without an exception."""
+        self._check_open()
+        self._rollback_reason = reason
+
+    async def _write_pending(self) -> None:
+        self._is_ended = True
+        await self._session.flush()
+        if self._jobs:
+            await ledger.insert(self._session, self._jobs)
+        if self._messages:
+            await outbox.insert(self._session, self._messages)
+        for step in self._last_steps:
+            await step(self._session)
+
+    def _check_open(self) -> None:
+        if self._is_ended:
+            raise TransactionEndedError(
+                "the unit of work has ended",
+                hint="Do it inside `async with layer.transaction()`, or in one of its own.",
+            )
+
+
+def transact(
+    database: Database, after_commit: Callable[[UnitOfWork], None]
+) -> AbstractAsyncContextManager[UnitOfWork]:
+    """One transaction as a context manager: commits at the end of the block, rolls back on errors.
+
+    `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
+    block nor raise.
+    """
+    return _transact(database, after_commit)
+
+
+@asynccontextmanager
+async def _transact(
+    database: Database, after_commit: Callable[[UnitOfWork], None]
+) -> AsyncIterator[UnitOfWork]:
+    uow = UnitOfWork(database.session())
+    with database.translating():
+        try:
+            yield uow
+            if not uow.is_rollback_only:
+                await uow._write_pending()  # noqa: SLF001 - the unit of work's own other half
+                # Whoever was cancelled before the COMMIT still rolls back.
+                await asyncio.sleep(0)
+        except BaseException:
+            await _abandon(uow)
+            raise
+        if uow.is_rollback_only:
+            await _abandon(uow)
+        else:
+            await uninterrupted(_commit(uow, after_commit))
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await work to its end, in a task of its own; a cancellation is raised after it.
+
+    An anyio scope cancels again at each turn of the loop, hence the shield; asyncio cancels
+    through it, hence the loop.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+async def discard(session: AsyncSession) -> None:
+    """Roll back and give the connection back, whatever state it is in. Never raises."""
+    try:
+        async with asyncio.timeout(ROLLBACK_TIMEOUT.total_seconds()):
+            await session.rollback()
+    except Exception:
+        log.warning("A rollback failed; its connection is closed", exc_info=True)
+        await session.invalidate()
+    finally:
+        await session.close()
+
+
+async def _abandon(uow: UnitOfWork) -> None:
+    uow._is_ended = True  # noqa: SLF001 - the unit of work's own other half
+    await uninterrupted(discard(uow._session))  # noqa: SLF001 - as above
+
+
+async def _commit(uow: UnitOfWork, after_commit: Callable[[UnitOfWork], None]) -> None:
+    """The critical section: from here on the outcome is the server's, and is awaited."""
+    session = uow._session  # noqa: SLF001 - the unit of work's own other half
+    try:
+        failpoint("tx.before_commit")
+        async with asyncio.timeout(COMMIT_TIMEOUT.total_seconds()):
+            await session.commit()
+    except TimeoutError as error:
+        await session.invalidate()
+        raise DatabaseUnreachableError(
+            f"PostgreSQL did not answer COMMIT within {COMMIT_TIMEOUT.total_seconds():g} s",
+            hint="Whether it was committed is not known: read before doing it again.",
+            reason="commit_unanswered",
+        ) from error
+    except BaseException:
+        await discard(session)
+        raise
+    failpoint("tx.after_commit")
+    await session.close()
+    after_commit(uow)
