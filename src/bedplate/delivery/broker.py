@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from kombu import Connection, Producer
+from kombu.connection import Connection
 from kombu.exceptions import KombuError
+from kombu.messaging import Producer
 
 from bedplate.errors import RedisUnreachableError
 from bedplate.urls import redact
@@ -94,7 +95,7 @@ class Broker:
     def _translated(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except (KombuError, OSError, *_connection_errors(self._connection)) as error:
+        except _failures(self._connection) as error:
             self._disconnect()
             raise RedisUnreachableError(
                 f"the broker at {redact(self._url)} does not answer: {type(error).__name__}",
@@ -165,5 +166,7 @@ def _body(message: WakeUp) -> str:
     return json.dumps([[message.system, str(message.job_id)], {}, embedded])
 
 
-def _connection_errors(connection: Connection | None) -> tuple[type[BaseException], ...]:
-    return tuple(connection.connection_errors) if connection is not None else ()
+def _failures(connection: Connection | None) -> tuple[type[BaseException], ...]:
+    """What counts as the broker being away: kombu's own errors, the system's, redis-py's."""
+    transport = () if connection is None else tuple(connection.connection_errors)
+    return (KombuError, OSError, *transport)

@@ -1,0 +1,247 @@
+"""Leases: how a worker comes to own a job, keeps it, and puts it back.
+
+A claim raises the job's fence; whoever has an older one changes nothing any more. The heartbeat
+beats from a thread with a loop and a connection of its own, so that a task that blocks its
+process' loop keeps its lease. All of it runs as the schema's owner: the tenant stands in the row,
+so the application's role could not find it. Called by the worker.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import Row, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bedplate.errors import UnreachableError
+from bedplate.jobs.ledger import JobState
+from bedplate.rows.database import Database
+
+log = logging.getLogger("bedplate.jobs.leases")
+
+# Beats per lease: one may fail and one may be late before anybody else takes the job.
+BEATS_PER_LEASE = 3
+
+# Ready as well as sent: the message may arrive after its deadline. A running job with its lease
+# run out counts one crash more; one crash before the last it is left to the relay, which buries it.
+CLAIM = text("""
+UPDATE bedplate.jobs
+   SET state = 'running',
+       fence = fence + 1,
+       attempt = attempt + 1,
+       crashes = crashes + CASE state WHEN 'running' THEN 1 ELSE 0 END,
+       worker = :worker,
+       lease_until = clock_timestamp() + CAST(:lease AS interval)
+ WHERE id = :id
+   AND (state = 'sent'
+        OR (state = 'ready' AND run_at <= clock_timestamp())
+        OR (state = 'running' AND lease_until <= clock_timestamp() AND crashes + 1 < :max_crashes))
+RETURNING task, queue, arguments, arguments_version, attempt, max_attempts, fence, tenant, actor,
+          trace_context
+""").columns(arguments=JSONB, trace_context=JSONB)
+
+# Another job of the group runs: the relay sends this one when that has ended.
+PUT_BACK_SENT = text("""
+UPDATE bedplate.jobs
+   SET state = 'ready',
+       lease_until = NULL
+ WHERE id = :id
+   AND state = 'sent'
+""")
+
+# For a job that this process cannot run, but another may: no attempt is spent.
+PUT_BACK = text("""
+UPDATE bedplate.jobs
+   SET state = 'ready',
+       attempt = attempt - 1,
+       run_at = clock_timestamp() + CAST(:delay AS interval),
+       last_error = :reason,
+       worker = NULL,
+       lease_until = NULL
+ WHERE id = :id
+   AND fence = :fence
+   AND state = 'running'
+""")
+
+# On the heartbeat's own asyncpg connection, hence the numbered parameters.
+BEAT = """
+UPDATE bedplate.jobs
+   SET lease_until = clock_timestamp() + $3::interval
+ WHERE id = $1
+   AND fence = $2
+   AND state = 'running'
+RETURNING id
+"""
+STATE = "SELECT state FROM bedplate.jobs WHERE id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One attempt at one job: what to run, and the fence to show at every change."""
+
+    id: UUID
+    fence: int
+    task: str
+    queue: str
+    arguments: dict[str, Any]
+    arguments_version: int
+    attempt: int
+    max_attempts: int
+    tenant: str | None
+    actor: str | None
+    trace_context: dict[str, str] | None
+
+
+async def claim(
+    database: Database, job_id: UUID, worker: str, lease: timedelta, *, max_crashes: int = 3
+) -> Claim | None:
+    """Take the job for `lease`. None: it is gone, done, not due, or another worker's.
+
+    `database` is the owner's. Raises `DatabaseUnreachableError`.
+    """
+    values = {"id": job_id, "worker": worker, "lease": lease, "max_crashes": max_crashes}
+    async with database.translated(), autocommit(database.engine).connect() as connection:
+        try:
+            row = (await connection.execute(CLAIM, values)).one_or_none()
+        except IntegrityError:
+            await connection.execute(PUT_BACK_SENT, {"id": job_id})
+            return None
+    return None if row is None else _claim_of(job_id, row)
+
+
+async def put_back(
+    connection: AsyncConnection, job_id: UUID, fence: int, *, reason: str, delay: timedelta
+) -> None:
+    """Offer the job to other workers after `delay`. Does nothing when it is no longer ours."""
+    values = {"id": job_id, "fence": fence, "reason": reason, "delay": delay}
+    await connection.execute(PUT_BACK, values)
+
+
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool; each statement is its own transaction, so a stopped process holds no lock."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+class Heartbeat:
+    """Extends the leases of this process' jobs. Starts its thread at the first lease to keep."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+        self._connect = connect
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @contextmanager
+    def keeping(
+        self,
+        held: Claim,
+        lease: timedelta,
+        on_lost: Callable[[JobState | None], None],
+        *,
+        claimed_for: timedelta,
+    ) -> Iterator[None]:
+        """Keep the lease, claimed for `claimed_for`, while the block runs: `lease` more each beat.
+
+        `on_lost` is called once, in the heartbeat's thread, with the state that the job is in,
+        when it is no longer ours.
+        """
+        beats: Future[None] = asyncio.run_coroutine_threadsafe(
+            self._beat(held, lease, min(lease, claimed_for) / BEATS_PER_LEASE, on_lost),
+            self._started(),
+        )
+        try:
+            yield
+        finally:
+            beats.cancel()
+
+    def close(self) -> None:
+        """End the thread and close its connection."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._disconnect(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="bedplate-heartbeat", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+    # Below: only in the heartbeat's thread.
+
+    async def _beat(
+        self,
+        held: Claim,
+        lease: timedelta,
+        pause: timedelta,
+        on_lost: Callable[[JobState | None], None],
+    ) -> None:
+        while True:
+            await asyncio.sleep(pause.total_seconds())
+            try:
+                async with asyncio.timeout(pause.total_seconds()):
+                    is_ours, state = await self._extend(held, lease)
+            except (UnreachableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                # The fence decides at the commit; until then the next beat may get through.
+                log.warning("A heartbeat failed", extra={"job_id": str(held.id)}, exc_info=True)
+                continue
+            if not is_ours:
+                on_lost(state)
+                return
+
+    async def _extend(self, held: Claim, lease: timedelta) -> tuple[bool, JobState | None]:
+        async with self._turn:
+            connection = await self._connected()
+            if await connection.fetchval(BEAT, held.id, held.fence, lease) is not None:
+                return True, JobState.RUNNING
+            state = await connection.fetchval(STATE, held.id)
+        return False, None if state is None else JobState(state)
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in others:
+            each.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._connection is not None:
+            with contextlib.suppress(OSError, asyncpg.InterfaceError, TimeoutError):
+                await self._connection.close(timeout=1)
+
+
+def _claim_of(job_id: UUID, row: Row[Any]) -> Claim:
+    return Claim(
+        id=job_id,
+        fence=row.fence,
+        task=row.task,
+        queue=row.queue,
+        arguments=row.arguments,
+        arguments_version=row.arguments_version,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        tenant=row.tenant,
+        actor=row.actor,
+        trace_context=row.trace_context,
+    )

@@ -1,0 +1,280 @@
+"""The worker: takes one job from the ledger, runs its task, and writes down how it ended.
+
+    ready, sent ──claim──► running ──┬─ returned ──────────► succeeded
+                                     ├─ raised ────────────► ready after a backoff, or dead
+                                     ├─ told to stop ──────► ready at once, no attempt spent
+                                     ├─ task unknown here ─► ready later, no attempt spent
+                                     └─ lease lost ────────► whatever its new owner makes of it
+
+It knows no broker: `celery.py` hands it ids, and any id may be handed to it any number of times.
+The ledger is changed as the schema's owner, the task's own units of work run as the application's
+role.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from bedplate.errors import (
+    ArgumentsError,
+    LeaseLostError,
+    PoolExhaustedError,
+    UnknownTaskError,
+    UnreachableError,
+)
+from bedplate.failpoints import failpoint
+from bedplate.jobs import ledger
+from bedplate.jobs.leases import Claim, Heartbeat, autocommit, claim, put_back
+from bedplate.jobs.ledger import JobState
+from bedplate.jobs.run import JobRun
+from bedplate.jobs.tasks import Task, TaskRegistry
+from bedplate.layer import DataLayer
+from bedplate.rows.database import Database
+from bedplate.urls import redact
+
+log = logging.getLogger("bedplate.jobs.worker")
+
+# Retries wait 1, 2, 4 … seconds, at most ten minutes, and up to half of it less by chance, so that
+# jobs that failed together do not come back together.
+BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(minutes=10)
+# A job of newer code: other workers may have it, and a deploy is over in minutes.
+UNKNOWN_TASK_DELAY = timedelta(seconds=10)
+# What is nearly done when the worker is told to stop may end; the rest is handed back.
+STOPPING_GRACE = timedelta(milliseconds=500)
+# Seconds to wait for a database that went away under a job, whose end is still to be written; a
+# restart takes less, and the lease bounds it anyhow.
+RECONNECT_PAUSES = (0.1, 0.3, 1.0, 3.0)
+LONGEST_MESSAGE = 500
+
+T = TypeVar("T")
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    DEAD = "dead"
+    DROPPED = "dropped"
+    PUT_BACK = "put_back"
+    HANDED_BACK = "handed_back"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+class ProcessExitError(Exception):
+    """The task asked for the end of the process; carries the SystemExit or KeyboardInterrupt."""
+
+
+class Worker:
+    """Runs the jobs of one layer in one event loop, any number at a time."""
+
+    def __init__(
+        self,
+        layer: DataLayer,
+        owner_database: Database,
+        registry: TaskRegistry,
+        *,
+        lease: timedelta = timedelta(seconds=15),
+        backoff: timedelta = BACKOFF,
+        unknown_task_delay: timedelta = UNKNOWN_TASK_DELAY,
+        stopping_grace: timedelta = STOPPING_GRACE,
+    ) -> None:
+        self._layer = layer
+        self._owner = owner_database
+        self._statements = autocommit(owner_database.engine)
+        self._registry = registry
+        self._lease = lease
+        self._backoff = backoff
+        self._unknown_task_delay = unknown_task_delay
+        self._stopping_grace = stopping_grace
+        self._heartbeat = Heartbeat(owner_database.connect)
+        self._stopping = asyncio.Event()
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the heartbeat. Layer and database belong to the caller."""
+        await asyncio.to_thread(self._heartbeat.close)
+
+    def stop(self) -> None:
+        """Hand back what runs, after a short grace, and all that comes. From the loop's thread."""
+        self._stopping.set()
+
+    async def run(self, job_id: UUID) -> Outcome:
+        """Run one attempt at the job, if it is there to be run.
+
+        Raises what ends the process (SystemExit, KeyboardInterrupt, cancellation) after the job
+        was handed back, and `DatabaseUnreachableError`, when the lease will run out instead.
+        """
+        held = await claim(
+            self._owner, job_id, worker_name(), self._lease, max_crashes=ledger.MAX_CRASHES
+        )
+        if held is None:
+            # A duplicate, a message from before a restart, or a forged one.
+            log.info("A message names no job to run", extra={"job_id": str(job_id)})
+            return self._counted(Outcome.DROPPED)
+        failpoint("worker.after_claim")
+        return self._counted(await self._run_claimed(held))
+
+    async def _run_claimed(self, held: Claim) -> Outcome:
+        try:
+            task = self._registry[held.task]
+            if held.arguments_version > task.args_version:
+                raise UnknownTaskError(
+                    f"task {held.task} has arguments of version {held.arguments_version}, "
+                    f"and this process knows {task.args_version}"
+                )
+        except UnknownTaskError as error:
+            return await self._put_back(held, error)
+        try:
+            arguments = task.decode(held.arguments)
+        except ArgumentsError as error:
+            return await self._fail(held, error, is_final=True)
+        return await self._run_task(task, held, arguments)
+
+    async def _run_task(self, task: Task[Any], held: Claim, arguments: dict[str, Any]) -> Outcome:
+        job = JobRun(self._layer, held)
+        lease = task.lease or self._lease
+        body = asyncio.create_task(_run_body(task.function(job, **arguments)), name=str(held.id))
+        loop = asyncio.get_running_loop()
+
+        def lost(state: JobState | None) -> None:
+            job.note_lost(state)
+            loop.call_soon_threadsafe(body.cancel)
+
+        # The claim was for our own lease: the first beat must come before that runs out.
+        with self._heartbeat.keeping(held, lease, lost, claimed_for=self._lease):
+            try:
+                await self._until_stopped(body)
+            except asyncio.CancelledError:
+                await _cancel(body)
+                await asyncio.shield(self._end(job, held, body))
+                raise
+            return await self._end(job, held, body)
+
+    async def _until_stopped(self, body: asyncio.Task[None]) -> None:
+        """Wait for the body; when the worker is told to stop, cancel it after the grace."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({body, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not body.done():
+                await asyncio.wait({body}, timeout=self._stopping_grace.total_seconds())
+            if not body.done():
+                await _cancel(body)
+        finally:
+            stopping.cancel()
+
+    async def _end(self, job: JobRun, held: Claim, body: asyncio.Task[None]) -> Outcome:
+        """Write down how the body ended, unless it did so itself or the job is another's."""
+        error = asyncio.CancelledError() if body.cancelled() else body.exception()
+        try:
+            outcome = await self._write_end(job, held, error)
+        except LeaseLostError as lease_error:
+            job.note_lost(lease_error.data.get("state"))
+            outcome = Outcome.CANCELLED if job.is_cancelled else Outcome.LOST
+            log.warning("A job was no longer ours", extra=_facts(held, outcome=outcome))
+        if isinstance(error, ProcessExitError) and error.__cause__ is not None:
+            raise error.__cause__
+        return outcome
+
+    async def _write_end(self, job: JobRun, held: Claim, error: BaseException | None) -> Outcome:
+        if job.is_finished:
+            return Outcome.SUCCEEDED
+        if job.is_lost:
+            raise LeaseLostError(
+                f"job {held.id} was lost while it ran",
+                state=JobState.CANCELLED if job.is_cancelled else None,
+            )
+        if error is None:
+            await self._change(ledger.finish, held)
+            return Outcome.SUCCEEDED
+        if isinstance(error, asyncio.CancelledError | ProcessExitError):
+            await self._change(ledger.hand_back, held)
+            log.info("A job was handed back", extra=_facts(held))
+            return Outcome.HANDED_BACK
+        if isinstance(error, LeaseLostError):
+            raise error
+        return await self._fail(held, error)
+
+    async def _fail(self, held: Claim, error: BaseException, *, is_final: bool = False) -> Outcome:
+        pause = self._backoff * 2 ** min(held.attempt - 1, 20)
+        pause = min(pause, LONGEST_BACKOFF) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        state = await self._change(
+            ledger.fail, held, error=describe(error), backoff=pause, is_final=is_final
+        )
+        outcome = Outcome.DEAD if state is JobState.DEAD else Outcome.RETRIED
+        log.warning("A job failed", extra=_facts(held, outcome=outcome), exc_info=error)
+        return outcome
+
+    async def _put_back(self, held: Claim, error: UnknownTaskError) -> Outcome:
+        await self._change(put_back, held, reason=describe(error), delay=self._unknown_task_delay)
+        log.warning("A job's task is unknown to this worker", extra=_facts(held))
+        return Outcome.PUT_BACK
+
+    async def _change(self, change: Callable[..., Awaitable[T]], held: Claim, **values: Any) -> T:
+        """One guarded change of the job's row; waits for a database that is away for seconds."""
+        for pause in (*RECONNECT_PAUSES, None):
+            try:
+                async with self._owner.translated(), self._statements.connect() as connection:
+                    return await change(connection, held.id, held.fence, **values)
+            except (UnreachableError, PoolExhaustedError):
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        self.outcomes[outcome] += 1
+        return outcome
+
+
+def worker_name() -> str:
+    """How the ledger names this process: `<host>:<pid>`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def describe(error: BaseException) -> str:
+    """An error for the ledger: its type and the first line of its message, passwords masked.
+
+    The lines after the first hold values: PostgreSQL's DETAIL, pydantic's input, SQL.
+    """
+    first = str(error).partition("\n")[0][:LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {redact(first)}" if first else type(error).__name__
+
+
+async def _run_body(task: Awaitable[None]) -> None:
+    try:
+        await task
+    except (SystemExit, KeyboardInterrupt) as error:
+        # Left alone they would end the loop before the job is handed back.
+        raise ProcessExitError from error
+
+
+async def _cancel(body: asyncio.Task[None]) -> None:
+    body.cancel()
+    await asyncio.wait({body})
+
+
+def _facts(held: Claim, **more: object) -> dict[str, object]:
+    return {"job_id": str(held.id), "task": held.task, "attempt": held.attempt, **more}
