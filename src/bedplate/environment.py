@@ -10,6 +10,10 @@ from pathlib import Path
 
 from bedplate.errors import SettingsError
 
+# Keys and passwords that the embedded stack makes begin with this, so that production can tell
+# and refuse them.
+DEVELOPMENT_MARK = "dev-only-"
+
 
 def find_upward(name: str, start: Path | None = None) -> Path | None:
     """The nearest file called `name` in `start` (default: the current folder) or above it."""

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bedplate.environment import prefixed_for, read_environment
+from bedplate.environment import DEVELOPMENT_MARK, prefixed_for, read_environment
 from bedplate.errors import ProductionRefusedError, SettingsError
 from bedplate.urls import DatabaseUrl
 
@@ -34,8 +34,6 @@ DEVELOPMENT_PASSWORDS = frozenset(
         "development",
     }
 )
-# Keys that the embedded stack makes begin with this, so that production can tell and refuse them.
-DEVELOPMENT_MARK = "dev-only-"
 
 
 def _seconds(value: Any) -> Any:

@@ -1,0 +1,142 @@
+"""The servers of one stack, side by side: started, provisioned, restarted, stopped.
+
+Owned by the supervisor; blocking, called from its worker thread. `stop` may be called at any time,
+from another thread, and ends a start that is under way.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bedplate.errors import BedplateError, ServerError
+from bedplate.project import SystemEntry
+from bedplate.servers import orphans
+from bedplate.servers.databases import provision
+from bedplate.servers.folder import StateFolder
+from bedplate.servers.keys import Ports, Secrets
+from bedplate.servers.postgres import SUPERUSER, Postgres
+from bedplate.servers.server import Server
+from bedplate.servers.stack import StackOptions
+from bedplate.servers.state import StackState, Step
+from bedplate.servers.valkey import Valkey
+from bedplate.servers.wire import PostgresRefusal
+
+Publish = Callable[[Step], None]
+
+
+class EmbeddedStack:
+    """PostgreSQL and Valkey of one state folder. The constructor opens nothing."""
+
+    def __init__(self, folder: StateFolder, options: StackOptions, publish: Publish) -> None:
+        self.folder = folder
+        self.options = options
+        self._publish = publish
+        self._secrets = Secrets(folder, is_pinned=options.pinned)
+        ports = Ports(folder, is_pinned=options.pinned)
+        self.postgres = Postgres(folder, options, self._secrets, ports)
+        self.valkey = Valkey(folder, options, self._secrets, ports)
+        self.servers: tuple[Server, ...] = (self.postgres, self.valkey)
+        self._systems: dict[str, SystemEntry] = {}
+        self._is_stopping = threading.Event()
+
+    def start(self, systems: Sequence[SystemEntry], deadline: float) -> None:
+        """Start both and make every system's database. Raises the first error of a server."""
+        for step in orphans.stop_orphans(self.folder):
+            self._publish(step)
+        self._secrets.load(systems)
+        errors: list[BaseException] = []
+
+        def start_one(server: Server, then: Callable[[], None]) -> None:
+            try:
+                self._start_server(server, deadline)
+                then()
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
+                errors.append(error)
+
+        beside = threading.Thread(target=start_one, args=(self.valkey, lambda: None))
+        beside.start()
+        # Databases need no Valkey: made while it may still start.
+        start_one(self.postgres, lambda: self.add_systems(systems))
+        beside.join()
+        if errors:
+            raise errors[0]
+
+    def add_systems(self, systems: Sequence[SystemEntry]) -> None:
+        """Make what systems need that have it not yet. Raises `ServerError`."""
+        added = [entry for entry in systems if self._systems.get(entry.name) != entry]
+        if not added:
+            return
+        began = time.monotonic()
+        self._secrets.load(added)
+        try:
+            with self.postgres.connect("postgres") as admin:
+                made = provision(admin, self.postgres.connect, added, self._secrets.owner)
+        except (OSError, PostgresRefusal) as error:
+            raise ServerError(
+                f"the systems' databases cannot be made: {error}",
+                hint=f"Read {self.folder.log('postgres')}",
+            ) from error
+        self._systems |= {entry.name: entry for entry in added}
+        detail = f"made {', '.join(made)}" if made else f"{len(added)} checked"
+        self._publish(Step("databases", True, _since(began), detail))
+
+    def restart(self, server: Server, deadline: float) -> None:
+        """Start a server again that has died. Raises `ServerError`."""
+        if server is self.postgres:
+            orphans.stop_orphaned_postgres(self.folder)
+        self._start_server(server, deadline)
+
+    def stop(self) -> list[Step]:
+        """End both at once. Returns a step for each."""
+        self._is_stopping.set()
+        steps: list[Step] = []
+
+        def stop_one(server: Server) -> None:
+            began = time.monotonic()
+            is_gone = server.stop()
+            steps.append(Step(f"stop {server.name}", is_gone, _since(began)))
+
+        threads = [threading.Thread(target=stop_one, args=(server,)) for server in self.servers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return steps
+
+    def state(self, *, supervisor_pid: int, is_detached: bool) -> StackState:
+        """How to reach everything."""
+        databases = {
+            name: self.postgres.url(entry.owner, self._secrets.owner(entry), entry.database)
+            for name, entry in self._systems.items()
+        }
+        return StackState(
+            services=tuple(server.state() for server in self.servers),
+            databases=databases,
+            redis_url=self.valkey.url(),
+            admin_url=self.postgres.url(SUPERUSER, self._secrets.postgres, "postgres"),
+            secret_key=self._secrets.secret_key,
+            supervisor_pid=supervisor_pid,
+            client_tools=Path(self.postgres.client_tools()),
+            is_detached=is_detached,
+        )
+
+    def _start_server(self, server: Server, deadline: float) -> None:
+        began = time.monotonic()
+        try:
+            server.start(deadline)
+        except BedplateError as error:
+            if not self._is_stopping.is_set():
+                self._publish(Step(server.name, False, _since(began), error.message))
+            raise
+        finally:
+            if self._is_stopping.is_set():
+                server.stop()
+        port = server.port
+        note = f" ({port.note})" if port.note else ""
+        detail = f"{server.title} {server.version} on 127.0.0.1:{port.number}{note}"
+        self._publish(Step(server.name, True, server.ready_ms, detail))
+
+
+def _since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

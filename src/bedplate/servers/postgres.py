@@ -1,0 +1,206 @@
+"""PostgreSQL as an embedded server: its data folder, its settings, its first answer, its end.
+
+`postgres` itself is executed (pg_ctl waits in steps of 100 ms) and asked over its socket until it
+answers. A data folder is there whole or not at all: initdb works beside it and it is moved in place.
+"""
+
+import shutil
+import signal
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from bedplate.errors import ServerError
+from bedplate.servers import binaries
+from bedplate.servers.accounts import Account, choose_account
+from bedplate.servers.binaries import PostgresBinaries
+from bedplate.servers.folder import POSTGRES_FOLDER, StateFolder, write_private
+from bedplate.servers.keys import Ports, Secrets
+from bedplate.servers.server import Server, clean_environment
+from bedplate.servers.stack import StackOptions
+from bedplate.servers.wire import PostgresConnection, PostgresRefusal
+
+SUPERUSER = "postgres"
+# Sorting by bytes is fast and the same everywhere; letters beyond ASCII must still be known as
+# such, or text search takes "¿qué" for one word. Systems name that character type differently.
+CHARACTER_TYPES = ("C.UTF-8", "en_US.UTF-8", "UTF-8")
+# extension_control_path is of 18; our uuid-ossp is found by it.
+EXTENSION_PATH_SINCE = 18
+OWN_EXTENSIONS = Path(__file__).parent
+SETTINGS = (
+    "listen_addresses=127.0.0.1",
+    "unix_socket_permissions=0700",
+    "password_encryption=scram-sha-256",
+    # A client that was killed in a long statement is noticed, and its locks are freed.
+    "client_connection_check_interval=1s",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "log_line_prefix=%m [%p] %q%u@%d ",
+    "huge_pages=off",
+)
+NOT_DURABLE = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+)
+# The server is there, but not for clients yet (starting up, recovering, shutting down).
+CANNOT_CONNECT_NOW = "57P03"
+
+
+class Postgres(Server):
+    """The stack's PostgreSQL."""
+
+    name: ClassVar[str] = "postgres"
+    title: ClassVar[str] = "PostgreSQL"
+    # Fast shutdown, then immediate (crash recovery at the next start), then the hard way.
+    stop_signals = (
+        (signal.SIGINT, timedelta(seconds=15)),
+        (signal.SIGQUIT, timedelta(seconds=5)),
+        (signal.SIGKILL, timedelta(seconds=5)),
+    )
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        options: StackOptions,
+        secrets: Secrets,
+        ports: Ports,
+    ) -> None:
+        super().__init__(folder, ports)
+        self._options = options
+        self._secrets = secrets
+        self._binaries = PostgresBinaries(Path(), "0")
+        self._account = Account(home=folder.path, run=folder.path)
+
+    def client_tools(self) -> Path:
+        """The folder with psql, pg_dump and the others."""
+        return self._binaries.folder
+
+    def url(self, user: str, password: str, database: str) -> str:
+        """How to reach a database, password included."""
+        entry = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{entry}@127.0.0.1:{self.port.number}/{quote(database, safe='')}"
+
+    def connect(self, database: str) -> PostgresConnection:
+        """A connection as superuser. Raises `OSError` or `PostgresRefusal`."""
+        connection = PostgresConnection(self._account.run, self.port.number)
+        return connection.open(SUPERUSER, self._secrets.postgres, database)
+
+    def prepare(self) -> None:
+        """Find the programs; make the data folder when there is none."""
+        found = binaries.find_postgres(self._options.postgres_bin)
+        self._account = choose_account(self.folder)
+        self._binaries = self._account.reachable(found)
+        if not self.data_folder().exists():
+            self._initialise()
+        self._require_same_major()
+
+    def command(self) -> list[str]:
+        """The server itself, so that the child's pid is the postmaster's."""
+        settings = list(SETTINGS)
+        settings.append(f"port={self.port.number}")
+        settings.append(f"unix_socket_directories={self._account.run}")
+        if self._binaries.major >= EXTENSION_PATH_SINCE:
+            settings.append(f"extension_control_path=$system:{OWN_EXTENSIONS}")
+        if not self._options.durable:
+            settings += NOT_DURABLE
+        command = [str(self._binaries.path("postgres")), "-D", str(self.data_folder())]
+        for setting in settings:
+            command += ["-c", setting]
+        return self._account.command(command)
+
+    def data_folder(self) -> Path:
+        """PGDATA."""
+        return self._account.home / POSTGRES_FOLDER
+
+    def account(self) -> dict[str, Any]:
+        """`nobody` where root may not map itself to another user."""
+        return self._account.identity()
+
+    def ask(self) -> str | None:
+        """Log in as superuser; None while the server is not open for clients."""
+        try:
+            with self.connect("postgres") as connection:
+                return connection.parameters.get("server_version", "").partition(" ")[0]
+        except PostgresRefusal as refusal:
+            if refusal.sqlstate == CANNOT_CONNECT_NOW:
+                return None
+            self.stop()
+            raise ServerError(
+                f"PostgreSQL refuses its superuser: {refusal}",
+                hint=f"Its password is in {self.folder.secrets_file}: put the right one back.",
+            ) from refusal
+
+    def _initialise(self) -> None:
+        unfinished = self._account.home / "postgres-unfinished"
+        passwords = self._account.home / "superuser-password"
+        write_private(passwords, self._secrets.postgres)
+        self._account.hand_over(passwords)
+        try:
+            output = ""
+            for character_type in CHARACTER_TYPES:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                output = self._run_initdb(unfinished, passwords, character_type)
+                if not output:
+                    unfinished.rename(self.data_folder())
+                    return
+                if "invalid locale name" not in output:
+                    break
+            raise _initdb_error(output, self.folder.path)
+        finally:
+            passwords.unlink(missing_ok=True)
+
+    def _run_initdb(self, target: Path, passwords: Path, character_type: str) -> str:
+        """Returns what it said when it failed, else nothing."""
+        command = [
+            str(self._binaries.path("initdb")),
+            "--no-sync",
+            "--locale=C",
+            f"--lc-ctype={character_type}",
+            "--encoding=UTF8",
+            "--auth=scram-sha-256",
+            f"--username={SUPERUSER}",
+            f"--pwfile={passwords}",
+            f"--pgdata={target}",
+        ]
+        done = subprocess.run(
+            self._account.command(command),
+            cwd=self._account.home,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            umask=0o077,
+            **self._account.identity(),
+        )
+        return "" if done.returncode == 0 else done.stdout.decode(errors="replace") or "no output"
+
+    def _require_same_major(self) -> None:
+        path = self.data_folder() / "PG_VERSION"
+        try:
+            major = path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise ServerError(
+                f"{self.data_folder()} is no data folder of PostgreSQL",
+                hint=f"Move it away (its data with it): mv '{self.data_folder()}' elsewhere",
+            ) from None
+        if major != str(self._binaries.major):
+            raise ServerError(
+                f"the data of this project is of PostgreSQL {major}, and {self._binaries.folder} "
+                f"holds {self._binaries.version}",
+                hint=f"Point BEDPLATE_POSTGRES_BIN to a PostgreSQL {major}, or move "
+                f"'{self.data_folder()}' away and begin anew.",
+            )
+
+
+def _initdb_error(output: str, path: Path) -> ServerError:
+    lines = "".join(f"\n  {line}" for line in output.strip().splitlines()[-8:])
+    hint = f"Read what it says, and whether {path} can be written."
+    if "No space left on device" in output:
+        hint = f"Free some space on the disk that holds {path}."
+    return ServerError(f"PostgreSQL's data folder cannot be made{lines}", hint=hint)
