@@ -1,0 +1,121 @@
+"""Health: one probe per service, side by side, each within two seconds and none of them raising.
+
+The probes take no connection of the serving pool: a process whose pool is used up still answers,
+and says the truth. A reason is a few words without address, version or secret, for it is shown to
+whoever asks.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+
+from bedplate.delivery import outbox
+from bedplate.errors import BedplateError
+from bedplate.jobs import statements
+from bedplate.layer import DataLayer
+
+log = logging.getLogger("bedplate.health")
+
+PROBE_TIMEOUT = timedelta(seconds=2)
+# Due for this long and not taken: no relay runs, or it cannot follow.
+MAX_LAG = timedelta(seconds=30)
+# Without these a request cannot be served. Redis holds wake-ups and copies, and a relay that lags
+# is no reason to take every replica out of service.
+NEEDED = frozenset({"database"})
+
+
+@dataclass(frozen=True)
+class ServiceHealth:
+    """What a probe found. `reason` says why it is down."""
+
+    is_up: bool
+    latency_ms: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every service by name."""
+
+    services: Mapping[str, ServiceHealth]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be served: all that is needed is up."""
+        return all(self.services[name].is_up for name in NEEDED)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every service is up."""
+        return all(service.is_up for service in self.services.values())
+
+
+class ProbeFailure(Exception):  # noqa: N818 - it says that a service is down, not that we erred
+    """A service answered, and what it said is not good. The message is the reason."""
+
+
+async def check(layer: DataLayer, *, limit: timedelta = PROBE_TIMEOUT) -> Report:
+    """Ask every service at once. Takes `limit` at most; never raises."""
+    probes = {"database": _probe_database, "redis": _probe_redis, "relay": _probe_relay}
+    found = await asyncio.gather(*(_run(probe, layer, limit) for probe in probes.values()))
+    return Report(dict(zip(probes, found, strict=True)))
+
+
+async def _run(
+    probe: Callable[[DataLayer], Awaitable[None]], layer: DataLayer, limit: timedelta
+) -> ServiceHealth:
+    started = time.perf_counter()
+    reason = None
+    try:
+        async with asyncio.timeout(limit.total_seconds()):
+            await probe(layer)
+    except Exception as error:
+        reason = _reason(error, limit)
+        log.debug("A probe failed", extra={"reason": reason}, exc_info=True)
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    return ServiceHealth(reason is None, round(elapsed_ms, 2), reason)
+
+
+async def _probe_database(layer: DataLayer) -> None:
+    connection = await layer.database.connect()
+    try:
+        await connection.execute("SELECT 1")
+    finally:
+        connection.terminate()
+
+
+async def _probe_redis(layer: DataLayer) -> None:
+    await layer.redis.ping()
+
+
+async def _probe_relay(layer: DataLayer) -> None:
+    """As the owner: under row-level security the application's role sees no other tenant's rows."""
+    connection = await layer.owner_database.connect()
+    try:
+        for what, statement in (("job", statements.READY_LAG), ("message", outbox.LAG)):
+            await _refuse_lag(connection, what, statement.text)
+    finally:
+        connection.terminate()
+
+
+async def _refuse_lag(connection: asyncpg.Connection, what: str, query: str) -> None:
+    seconds = await connection.fetchval(query)
+    if seconds is not None and seconds > MAX_LAG.total_seconds():
+        raise ProbeFailure(f"a {what} has waited for {seconds:.0f} s; is a relay running?")
+
+
+def _reason(error: Exception, limit: timedelta) -> str:
+    if isinstance(error, ProbeFailure):
+        return str(error)
+    if isinstance(error, BedplateError):
+        return str(error.data.get("reason") or error.code).replace("_", " ")
+    if isinstance(error, TimeoutError):
+        return f"no answer within {limit.total_seconds():g} s"
+    if isinstance(error, asyncpg.UndefinedTableError):
+        return "not migrated"
+    return type(error).__name__
