@@ -1,0 +1,1 @@
+"""The backends that stand on bedplate: its proof and its examples."""

@@ -1,0 +1,134 @@
+"""/documents: upload, list, search, delete; and a translation asked for."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import File, Form, Query, Response, UploadFile
+
+from bedplate.fastapi import DepLayer, DepUnitOfWork, Problem, Router
+from bedplate.unit_of_work import UnitOfWork
+from systems.librilabs.models import Translation
+from systems.librilabs.repositories import Documents, Translations
+from systems.librilabs.routes.identity import DepReader
+from systems.librilabs.schemas import (
+    DocumentListed,
+    DocumentOut,
+    LanguageCode,
+    PageOut,
+    TranslationOut,
+    TranslationRequest,
+)
+from systems.librilabs.settings import LibriLabsSettings
+from systems.librilabs.tasks import translate
+from systems.librilabs.uploads import Upload, UploadError, read_upload
+from systems.translation.choice import create_engine
+from systems.translation.engines import EngineError, EngineMissingError, PairUnavailableError
+
+router = Router(prefix="/documents", tags=["documents"])
+
+
+@router.post("", status_code=201)
+async def upload(
+    file: Annotated[UploadFile, File(description="Plain text in UTF-8, at most 10 MiB.")],
+    source_language: Annotated[LanguageCode, Form()],
+    reader: DepReader,
+    uow: DepUnitOfWork,
+) -> DocumentOut:
+    """Store a text. It can be searched and translated from now on."""
+    # The transaction begins with its first statement: a refusal costs no connection.
+    text = await _read(file)
+    document = await Documents(uow.session, reader).store(text, source_language)
+    return DocumentOut.model_validate(document)
+
+
+@router.get("")
+async def list_or_search(
+    reader: DepReader,
+    layer: DepLayer,
+    q: Annotated[
+        str | None, Query(description='Words, "phrases", or, -without.', max_length=256)
+    ] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> PageOut[DocumentListed]:
+    """Your documents, newest first; with `q` those that match, best first."""
+    async with layer.reading() as session:
+        documents = Documents(session, reader)
+        if q is None:
+            page = await documents.page(cursor=cursor, limit=limit)
+            items = [DocumentListed.model_validate(each) for each in page.items]
+            return PageOut(items=items, next=page.next)
+        hits = await documents.search(q, cursor=cursor, limit=limit)
+        found = await documents.load_found(hits.items)
+        return PageOut(items=[DocumentListed.of_hit(*each) for each in found], next=hits.next)
+
+
+@router.get("/{document_id}")
+async def show(document_id: uuid.UUID, reader: DepReader, layer: DepLayer) -> DocumentOut:
+    """One document."""
+    async with layer.reading() as session:
+        return DocumentOut.model_validate(await Documents(session, reader).get(document_id))
+
+
+@router.delete("/{document_id}", status_code=204)
+async def delete(document_id: uuid.UUID, reader: DepReader, uow: DepUnitOfWork) -> None:
+    """Delete a document with its translations, and cancel their jobs."""
+    documents = Documents(uow.session, reader)
+    await documents.remove(await documents.get(document_id, is_locked=True))
+
+
+@router.post("/{document_id}/translations", status_code=202)
+async def request_translation(
+    document_id: uuid.UUID,
+    wanted: TranslationRequest,
+    reader: DepReader,
+    uow: DepUnitOfWork,
+    response: Response,
+) -> TranslationOut:
+    """Have a document translated. 200 when it is already being done or has been.
+
+    A translation that has failed is queued again, and goes on after what it has committed.
+    """
+    # Locked: two who ask at once get the same translation, and a deletion waits or is seen.
+    document = await Documents(uow.session, reader).get(document_id, is_locked=True)
+    translations = Translations(uow.session, reader)
+    translation = await translations.find_for(document, wanted.target_language)
+    if translation is not None and await translations.failure(translation) is None:
+        response.status_code = 200
+        return TranslationOut.of(translation)
+    await _check_pair(document.source_language, wanted.target_language)
+    if translation is None:
+        translation = await translations.start(document, wanted.target_language)
+    await _queue(uow, translations, translation)
+    return TranslationOut.of(translation)
+
+
+async def _queue(uow: UnitOfWork, translations: Translations, translation: Translation) -> None:
+    # One at a time: a failing job is still running for a moment after its translation has failed.
+    task = translate.with_options(group_key=f"librilabs.translation:{translation.id}")
+    job_id = uow.enqueue(task, translation.id)
+    await translations.note_job(translation, job_id)
+
+
+async def _check_pair(source: str, target: str) -> None:
+    if source == target:
+        raise Problem(
+            422, f"The document is already in {target!r}.", code="language_pair_unavailable"
+        )
+    settings = LibriLabsSettings.load()
+    engine = create_engine(settings.engine, settings.engine_timeout)
+    try:
+        await engine.check_pair(source, target)
+    except PairUnavailableError as error:
+        raise Problem(422, str(error), code="language_pair_unavailable") from error
+    except EngineMissingError as error:
+        raise Problem(503, str(error), code="engine_missing") from error
+    except EngineError as error:
+        raise Problem(503, str(error), code="engine_failed") from error
+
+
+async def _read(file: UploadFile) -> Upload:
+    try:
+        return await read_upload(file)
+    except UploadError as error:
+        raise Problem(error.status, f"{error.message}. {error.hint}", code=error.code) from error
