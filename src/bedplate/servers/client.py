@@ -251,6 +251,8 @@ def _start_supervisor(folder: StateFolder, lock: int, request: Message, deadline
     finally:
         for descriptor in (lock, writer, log):
             os.close(descriptor)
+    # It outlives us and is not ours to wait for; without this Popen warns when it is collected.
+    child.returncode = 0
     with contextlib.suppress(BrokenPipeError), child.stdin or contextlib.nullcontext() as stdin:
         stdin.write(json.dumps(request).encode() + b"\n")
     try:
