@@ -10,7 +10,7 @@ they lock the job's row, and the heartbeat waits for that lock.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -113,10 +113,18 @@ async def insert(connection: Connection, pending: Sequence[PendingJob]) -> froze
 
 
 async def take_ready(
-    connection: Connection, limit: int, *, deadline: timedelta = SENT_DEADLINE
+    connection: Connection,
+    limit: int,
+    *,
+    deadline: timedelta = SENT_DEADLINE,
+    full_queues: Collection[str] = (),
 ) -> list[SentJob]:
-    """Mark up to `limit` due jobs as sent, by priority, then oldest first. Commit, then publish."""
-    found = await connection.execute(statements.TAKE_READY, {"limit": limit, "deadline": deadline})
+    """Mark up to `limit` due jobs as sent, by priority, then oldest first. Commit, then publish.
+
+    `full_queues` are left out: what was sent to them waits for workers already.
+    """
+    values = {"limit": limit, "deadline": deadline, "full_queues": list(full_queues)}
+    found = await connection.execute(statements.TAKE_READY, values)
     return [SentJob(*row) for row in found]
 
 

@@ -13,6 +13,8 @@ nothing, and what `finishing` writes exists exactly once.
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from bedplate.errors import LeaseLostError
 from bedplate.failpoints import failpoint
 from bedplate.jobs import ledger
@@ -66,8 +68,7 @@ class JobRun:
         self._refuse_lost()
         async with self.layer.transaction() as uow:
             yield uow
-            await self._hold(uow)
-            failpoint("job.before_commit")
+            uow.before_commit(self._hold)
 
     @asynccontextmanager
     async def finishing(self) -> AsyncIterator[UnitOfWork]:
@@ -75,11 +76,8 @@ class JobRun:
         self._refuse_lost()
         async with self.layer.transaction() as uow:
             yield uow
-            with self._noting_loss():
-                await ledger.finish(uow.session, self.id, self.fence)
-            failpoint("job.before_finish")
-            will_commit = not uow.is_rollback_only
-        self._is_finished = will_commit
+            uow.before_commit(self._finish)
+        self._is_finished = not uow.is_rollback_only
         failpoint("job.after_finish")
 
     async def progress(self, percent: int) -> None:
@@ -93,13 +91,18 @@ class JobRun:
         self._is_cancelled = state is JobState.CANCELLED
         self._is_lost = True
 
-    async def _hold(self, uow: UnitOfWork) -> None:
+    async def _hold(self, session: AsyncSession) -> None:
         percent, self._percent = self._percent, None
         with self._noting_loss():
             if percent is None:
-                await ledger.hold(uow.session, self.id, self.fence)
+                await ledger.hold(session, self.id, self.fence)
             else:
-                await ledger.progress(uow.session, self.id, self.fence, percent)
+                await ledger.progress(session, self.id, self.fence, percent)
+
+    async def _finish(self, session: AsyncSession) -> None:
+        failpoint("job.before_finish")
+        with self._noting_loss():
+            await ledger.finish(session, self.id, self.fence)
 
     def _refuse_lost(self) -> None:
         if self._is_lost:

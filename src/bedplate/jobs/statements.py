@@ -35,6 +35,7 @@ WITH due AS MATERIALIZED (
       FROM bedplate.jobs AS job
      WHERE job.state = 'ready'
        AND job.run_at <= now()
+       AND NOT job.queue = ANY(CAST(:full_queues AS text[]))
        AND (job.group_key IS NULL
             OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
                              WHERE busy.group_key = job.group_key AND busy.state = 'sent')

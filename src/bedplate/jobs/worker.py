@@ -73,7 +73,7 @@ class Outcome(StrEnum):
 
 
 class ProcessExitError(Exception):
-    """The task asked for the end of the process; carries the SystemExit or KeyboardInterrupt."""
+    """The task asked for the end of the process; caused by its SystemExit or KeyboardInterrupt."""
 
 
 class Worker:
@@ -124,8 +124,8 @@ class Worker:
     async def run(self, job_id: UUID) -> Outcome:
         """Run one attempt at the job, if it is there to be run.
 
-        Raises what ends the process (SystemExit, KeyboardInterrupt, cancellation) after the job
-        was handed back, and `DatabaseUnreachableError`, when the lease will run out instead.
+        Raises a cancellation or `ProcessExitError` once the job was handed back, and
+        `DatabaseUnreachableError`, when the lease will run out instead.
         """
         held = await claim(
             self._owner, job_id, worker_name(), self._lease, max_crashes=ledger.MAX_CRASHES
@@ -194,8 +194,8 @@ class Worker:
             job.note_lost(lease_error.data.get("state"))
             outcome = Outcome.CANCELLED if job.is_cancelled else Outcome.LOST
             log.warning("A job was no longer ours", extra=_facts(held, outcome=outcome))
-        if isinstance(error, ProcessExitError) and error.__cause__ is not None:
-            raise error.__cause__
+        if isinstance(error, ProcessExitError):
+            raise error
         return outcome
 
     async def _write_end(self, job: JobRun, held: Claim, error: BaseException | None) -> Outcome:
@@ -211,6 +211,7 @@ class Worker:
             return Outcome.SUCCEEDED
         if isinstance(error, asyncio.CancelledError | ProcessExitError):
             await self._change(ledger.hand_back, held)
+            self._layer.wakeup.request()
             log.info("A job was handed back", extra=_facts(held))
             return Outcome.HANDED_BACK
         if isinstance(error, LeaseLostError):
