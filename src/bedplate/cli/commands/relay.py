@@ -1,0 +1,18 @@
+"""`bedplate relay`: tells Redis and Celery what was committed, for every system."""
+
+from bedplate.cli import lifeline
+from bedplate.cli.child_process import begin, configure_logging
+from bedplate.cli.options import Invocation, declare
+
+
+@declare("relay", "Tell other servers what was committed.")
+def command(invocation: Invocation) -> None:
+    """Run until a signal. Any number may run; none leads."""
+    line = begin(invocation)
+    import asyncio
+
+    from bedplate.delivery.relay import run_relays
+    from bedplate.settings import Settings
+
+    configure_logging(Settings.load().log_level)
+    asyncio.run(run_relays(invocation.project, on_ready=lambda: lifeline.say_ready(line)))
