@@ -50,7 +50,7 @@ class Account:
             shutil.chown(path, self.user, _group(self.user))
 
     def reachable(self, found: PostgresBinaries) -> PostgresBinaries:
-        """The programs where the account may execute them: a copy, if they are in root's folders."""
+        """The programs, or a copy of them if they lie where the account may not go."""
         if self.user is None or _is_open_to_all(found.path("postgres")):
             return found
         copy = self.home / f"programs-{found.version}"

@@ -38,6 +38,7 @@ class EmbeddedStack:
         self.valkey = Valkey(folder, options, self._secrets, ports)
         self.servers: tuple[Server, ...] = (self.postgres, self.valkey)
         self._systems: dict[str, SystemEntry] = {}
+        self._is_started = False
         self._is_stopping = threading.Event()
 
     def start(self, systems: Sequence[SystemEntry], deadline: float) -> None:
@@ -57,29 +58,21 @@ class EmbeddedStack:
         beside = threading.Thread(target=start_one, args=(self.valkey, lambda: None))
         beside.start()
         # Databases need no Valkey: made while it may still start.
-        start_one(self.postgres, lambda: self.add_systems(systems))
+        start_one(self.postgres, lambda: self._provision(systems))
         beside.join()
         if errors:
             raise errors[0]
+        self._is_started = True
 
     def add_systems(self, systems: Sequence[SystemEntry]) -> None:
-        """Make what systems need that have it not yet. Raises `ServerError`."""
+        """Make what systems need that came after the start. Raises `ServerError`."""
         added = [entry for entry in systems if self._systems.get(entry.name) != entry]
-        if not added:
-            return
-        began = time.monotonic()
-        self._secrets.load(added)
-        try:
-            with self.postgres.connect("postgres") as admin:
-                made = provision(admin, self.postgres.connect, added, self._secrets.owner)
-        except (OSError, PostgresRefusal) as error:
-            raise ServerError(
-                f"the systems' databases cannot be made: {error}",
-                hint=f"Read {self.folder.log('postgres')}",
-            ) from error
-        self._systems |= {entry.name: entry for entry in added}
-        detail = f"made {', '.join(made)}" if made else f"{len(added)} checked"
-        self._publish(Step("databases", True, _since(began), detail))
+        if added and self._is_started:
+            self._provision(added)
+
+    def server(self, name: str) -> Server:
+        """The server of that name."""
+        return self.postgres if name == self.postgres.name else self.valkey
 
     def restart(self, server: Server, deadline: float) -> None:
         """Start a server again that has died. Raises `ServerError`."""
@@ -121,6 +114,21 @@ class EmbeddedStack:
             is_detached=is_detached,
         )
 
+    def _provision(self, added: Sequence[SystemEntry]) -> None:
+        began = time.monotonic()
+        self._secrets.load(added)
+        try:
+            with self.postgres.connect("postgres") as admin:
+                made = provision(admin, self.postgres.connect, added, self._secrets.owner)
+        except (OSError, PostgresRefusal) as error:
+            raise ServerError(
+                f"the systems' databases cannot be made: {error}",
+                hint=f"Read {self.folder.log('postgres')}",
+            ) from error
+        self._systems |= {entry.name: entry for entry in added}
+        detail = f"made {', '.join(made)}" if made else f"{len(added)} checked"
+        self._publish(Step("databases", True, _since(began), detail))
+
     def _start_server(self, server: Server, deadline: float) -> None:
         began = time.monotonic()
         try:
@@ -129,9 +137,6 @@ class EmbeddedStack:
             if not self._is_stopping.is_set():
                 self._publish(Step(server.name, False, _since(began), error.message))
             raise
-        finally:
-            if self._is_stopping.is_set():
-                server.stop()
         port = server.port
         note = f" ({port.note})" if port.note else ""
         detail = f"{server.title} {server.version} on 127.0.0.1:{port.number}{note}"

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ class StateFolder:
         self.lock_file = path / "lock"
         self.ports_file = path / "ports.json"
         self.secrets_file = path / "secrets.json"
+        self._run_record = path / "run-folder"
         self.nobody_file = path / "nobody-folder"
         self.valkey = path / "valkey"
         self.valkey_pid_file = path / "valkey.pid"
@@ -98,8 +100,14 @@ class StateFolder:
             return run
         # mkdtemp: a guessable name under /tmp could be taken by another user before us.
         run = Path(tempfile.mkdtemp(prefix="bedplate-"))
-        write_private(self.path / "run-folder", str(run))
+        write_private(self._run_record, str(run))
         return run
+
+    def remove_run(self, run: Path) -> None:
+        """Leave nothing behind of a run folder outside of this one. Only under the lock."""
+        if run.parent != self.path:
+            shutil.rmtree(run, ignore_errors=True)
+            self._run_record.unlink(missing_ok=True)
 
     def postgres(self) -> Path:
         """PostgreSQL's data folder: in here, or in the folder of the account `nobody`."""
@@ -120,7 +128,7 @@ class StateFolder:
 
     def _recorded_run(self) -> Path | None:
         try:
-            return Path((self.path / "run-folder").read_text(encoding="utf-8"))
+            return Path((self._run_record).read_text(encoding="utf-8"))
         except OSError:
             return None
 

@@ -1,12 +1,12 @@
 """PostgreSQL as an embedded server: its data folder, its settings, its first answer, its end.
 
 `postgres` itself is executed (pg_ctl waits in steps of 100 ms) and asked over its socket until it
-answers. A data folder is there whole or not at all: initdb works beside it and it is moved in place.
+answers. A data folder is there whole or not at all: initdb works beside it, then it is moved.
 """
 
 import shutil
 import signal
-import subprocess
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +18,11 @@ from bedplate.servers.accounts import Account, choose_account
 from bedplate.servers.binaries import PostgresBinaries
 from bedplate.servers.folder import POSTGRES_FOLDER, StateFolder, write_private
 from bedplate.servers.keys import Ports, Secrets
-from bedplate.servers.server import Server, clean_environment
+from bedplate.servers.server import Server
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.wire import PostgresConnection, PostgresRefusal
 
+UNFINISHED = "postgres-unfinished-"
 SUPERUSER = "postgres"
 # Sorting by bytes is fast and the same everywhere; letters beyond ASCII must still be known as
 # such, or text search takes "¿qué" for one word. Systems name that character type differently.
@@ -103,7 +104,7 @@ class Postgres(Server):
         """The server itself, so that the child's pid is the postmaster's."""
         settings = list(SETTINGS)
         settings.append(f"port={self.port.number}")
-        settings.append(f"unix_socket_directories={self._account.run}")
+        settings.append(f'unix_socket_directories="{_doubled(self._account.run)}"')
         if self._binaries.major >= EXTENSION_PATH_SINCE:
             settings.append(f"extension_control_path=$system:{OWN_EXTENSIONS}")
         if not self._options.durable:
@@ -129,33 +130,34 @@ class Postgres(Server):
         except PostgresRefusal as refusal:
             if refusal.sqlstate == CANNOT_CONNECT_NOW:
                 return None
-            self.stop()
+            self.end_child()
             raise ServerError(
                 f"PostgreSQL refuses its superuser: {refusal}",
                 hint=f"Its password is in {self.folder.secrets_file}: put the right one back.",
             ) from refusal
 
     def _initialise(self) -> None:
-        unfinished = self._account.home / "postgres-unfinished"
         passwords = self._account.home / "superuser-password"
         write_private(passwords, self._secrets.postgres)
         self._account.hand_over(passwords)
         try:
-            output = ""
             for character_type in CHARACTER_TYPES:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                output = self._run_initdb(unfinished, passwords, character_type)
-                if not output:
-                    unfinished.rename(self.data_folder())
+                if self._run_initdb(passwords, character_type):
                     return
-                if "invalid locale name" not in output:
+                if "invalid locale name" not in self.tail():
                     break
-            raise _initdb_error(output, self.folder.path)
         finally:
             passwords.unlink(missing_ok=True)
+        tail = self.tail()
+        raise ServerError(f"PostgreSQL's data folder cannot be made{tail}", hint=self.hint(tail))
 
-    def _run_initdb(self, target: Path, passwords: Path, character_type: str) -> str:
-        """Returns what it said when it failed, else nothing."""
+    def _run_initdb(self, passwords: Path, character_type: str) -> bool:
+        # A folder of its own for each try: the initdb of a supervisor that was killed may still
+        # be writing into an earlier one.
+        for earlier in self._account.home.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(earlier, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._account.home))
+        self._account.hand_over(unfinished)
         command = [
             str(self._binaries.path("initdb")),
             "--no-sync",
@@ -165,20 +167,12 @@ class Postgres(Server):
             "--auth=scram-sha-256",
             f"--username={SUPERUSER}",
             f"--pwfile={passwords}",
-            f"--pgdata={target}",
+            f"--pgdata={unfinished}",
         ]
-        done = subprocess.run(
-            self._account.command(command),
-            cwd=self._account.home,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            umask=0o077,
-            **self._account.identity(),
-        )
-        return "" if done.returncode == 0 else done.stdout.decode(errors="replace") or "no output"
+        if self.launch(self._account.command(command), self._account.home).wait() != 0:
+            return False
+        unfinished.rename(self.data_folder())
+        return True
 
     def _require_same_major(self) -> None:
         path = self.data_folder() / "PG_VERSION"
@@ -198,9 +192,6 @@ class Postgres(Server):
             )
 
 
-def _initdb_error(output: str, path: Path) -> ServerError:
-    lines = "".join(f"\n  {line}" for line in output.strip().splitlines()[-8:])
-    hint = f"Read what it says, and whether {path} can be written."
-    if "No space left on device" in output:
-        hint = f"Free some space on the disk that holds {path}."
-    return ServerError(f"PostgreSQL's data folder cannot be made{lines}", hint=hint)
+def _doubled(path: Path) -> str:
+    """For a list of folders, in which commas separate and quotes quote."""
+    return str(path).replace('"', '""')

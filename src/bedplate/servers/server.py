@@ -7,6 +7,7 @@ ready and which signals end them; the rest is here. Called by the supervisor's s
 import contextlib
 import os
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from bedplate.servers.state import ServiceState
 POLL_SECONDS = 0.003
 # Between our look at a port and the server's own bind another program may take it.
 PORT_TRIES = 3
-PORT_TAKEN_MARKS = ("Address already in use", "could not bind")
+PORT_TAKEN_MARK = "Address already in use"
 
 
 class Server(ABC):
@@ -43,6 +44,9 @@ class Server(ABC):
         self._ports = ports
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        # Nothing is launched any more once a stop has begun.
+        self._launching = threading.Lock()
+        self._is_stopping = False
 
     def start(self, deadline: float) -> None:
         """Start and wait for the first answer. Raises `ServerError`, `WaitTimeoutError`."""
@@ -51,7 +55,7 @@ class Server(ABC):
             self.prepare()
             for remaining in reversed(range(PORT_TRIES)):
                 self.port = self._ports.choose(self.name)
-                self._spawn()
+                self.launch(self.command(), self.data_folder())
                 try:
                     self._wait_ready(deadline)
                     break
@@ -63,16 +67,13 @@ class Server(ABC):
         self.is_up = True
 
     def stop(self) -> bool:
-        """End the server and wait for it. Returns whether it is gone; none running is fine."""
-        self.is_up = False
-        child = self._child
-        if child is None:
-            return True
-        return process.stop(
-            lambda: child.poll() is None,
-            lambda number: child.send_signal(number),
-            self.stop_signals,
-        )
+        """End the server for good and wait for it. Returns whether it is gone.
+
+        From any thread: a start that is under way ends too.
+        """
+        with self._launching:
+            self._is_stopping = True
+        return self.end_child()
 
     def has_died(self) -> bool:
         """Whether the server that was started runs no more."""
@@ -117,69 +118,93 @@ class Server(ABC):
         """As whom it runs, as arguments for `subprocess`; ours unless given."""
         return {}
 
-    def _spawn(self) -> None:
+    def launch(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+        """Make a program the child, working in `folder`, with its output in the log."""
         log = self.folder.open_log(self.name)
         try:
             self._log_start = os.fstat(log).st_size
-            self._child = subprocess.Popen(
-                self.command(),
-                cwd=self.data_folder(),
-                env=clean_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                umask=0o077,
-                start_new_session=True,
-                **self.account(),
-            )
+            with self._launching:
+                if self._is_stopping:
+                    raise ServerError(f"{self.title} is being stopped")
+                self._child = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=_clean_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    umask=0o077,
+                    start_new_session=True,
+                    **self.account(),
+                )
+            return self._child
         finally:
             os.close(log)
+
+    def end_child(self) -> bool:
+        """End the running child and wait for it. Returns whether it is gone; none is fine."""
+        self.is_up = False
+        child = self._child
+        if child is None:
+            return True
+        return process.stop(
+            lambda: child.poll() is None,
+            lambda number: child.send_signal(number),
+            self.stop_signals,
+        )
+
+    def tail(self) -> str:
+        """The last lines that the child wrote, for the end of a message."""
+        lines = last_lines(self.folder.log(self.name), since=self._log_start)
+        return "".join(f"\n  {line}" for line in lines)
+
+    def hint(self, tail: str) -> str:
+        """What to do about a child that failed so."""
+        if "No space left on device" in tail:
+            return f"Free some space on the disk that holds {self.folder.path}."
+        return f"Read {self.folder.log(self.name)}"
 
     def _wait_ready(self, deadline: float) -> None:
         while True:
             if self.has_died():
                 raise self._died()
-            with contextlib.suppress(OSError):
+            # Refused, cut short, or an answer that is not the server's yet.
+            with contextlib.suppress(OSError, ValueError):
                 version = self.ask()
                 if version is not None:
                     self.version = version
                     return
             if time.monotonic() >= deadline:
                 raise WaitTimeoutError(
-                    f"{self.title} was not ready in time{self._tail()}",
+                    f"{self.title} was not ready in time{self.tail()}",
                     hint=f"Read {self.folder.log(self.name)}, or give it more --timeout.",
                 )
             time.sleep(POLL_SECONDS)
 
     def _died(self) -> ServerError:
-        tail = self._tail()
-        if any(mark in tail for mark in PORT_TAKEN_MARKS):
+        tail = self.tail()
+        if PORT_TAKEN_MARK in tail:
             return PortTakenError(
                 f"port {self.port.number} is in use by another program",
                 hint=f"Stop it (ss -ltnp 'sport = :{self.port.number}' names it).",
                 port=self.port.number,
             )
-        hint = f"Read {self.folder.log(self.name)}"
-        if "No space left on device" in tail:
-            hint = f"Free some space on the disk that holds {self.folder.path}."
-        return ServerError(f"{self.title} {self.death()} while it started{tail}", hint=hint)
-
-    def _tail(self) -> str:
-        lines = last_lines(self.folder.log(self.name), since=self._log_start)
-        return "".join(f"\n  {line}" for line in lines)
+        return ServerError(
+            f"{self.title} {self.death()} while it started{tail}", hint=self.hint(tail)
+        )
 
     def _require_loopback(self) -> None:
         assert self._child is not None  # noqa: S101 - it has just answered
         beyond = process.listens_beyond_loopback(self._child.pid)
         if beyond:
-            self.stop()
+            self.end_child()
             raise ServerError(
                 f"{self.title} listens beyond loopback: {', '.join(beyond)}",
                 hint="Report it: an embedded server must never do so.",
             )
 
 
-def clean_environment() -> dict[str, str]:
+def _clean_environment() -> dict[str, str]:
     """Ours without what would change the server: PG* defaults and a locale."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
     return kept | {"LC_ALL": "C"}

@@ -3,40 +3,37 @@
 Holds the folder's lock (inherited from the client that started it), starts the servers, restarts
 one that dies, answers on the control socket, and stops everything when the last foreground client
 leaves and nobody detached, when it is told to, or when its folder is removed. One thread watches
-sockets and children; another does what takes time, one thing after the other.
+sockets and children; another does what takes time.
 """
 
 import contextlib
 import json
 import logging
 import os
-import queue
 import selectors
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bedplate.project import SystemEntry
+from bedplate.servers.background import Background
 from bedplate.servers.control import Lines, Message, encode, encode_error
 from bedplate.servers.embedded import EmbeddedStack
 from bedplate.servers.folder import StateFolder
+from bedplate.servers.restarts import Restarts
 from bedplate.servers.server import Server
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.state import Step
 
 logger = logging.getLogger("bedplate.servers.supervisor")
 
-# How often we look whether a server has died without a signal, or the folder was removed.
+# How often we look whether a server died unnoticed, or the folder was removed.
 TICK_SECONDS = 1.0
-# Before each next try to restart a server that dies again and again.
-BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0, 15.0, 30.0)
-# A server that ran this long before it died is restarted at once again.
-STEADY_SECONDS = 60.0
+RESTART_SECONDS = 60.0
 SEND_SECONDS = 2.0
 
 
@@ -47,7 +44,7 @@ class Client:
         self.link = link
         self.lines = Lines()
         self.is_foreground = False
-        self.waits_for_state = False
+        self.is_watching = False
 
     def send(self, message: Message) -> None:
         """Send, and do not mind a client that is gone: the selector tells."""
@@ -59,67 +56,60 @@ class Client:
 class Supervisor:
     """The loop. The constructor opens nothing; `run` returns when everything has been stopped."""
 
-    def __init__(self, folder: StateFolder, lock: int, configuration: dict[str, Any]) -> None:
+    def __init__(self, folder: StateFolder, lock: int, configuration: Message) -> None:
         self.folder = folder
-        self.lock = lock
         self.options = StackOptions.from_json(configuration["options"])
-        self.systems = _read_systems(configuration["systems"])
+        self.systems = _read_systems(configuration)
         self.patience = float(configuration["timeout"])
         self.stack = EmbeddedStack(folder, self.options, self._publish)
         self.clients: dict[int, Client] = {}
+        self.steps: list[Step] = []
         self.is_detached = False
         self.is_ready = False
         self.is_ending = False
-        self.steps: list[Step] = []
-        self.restarts: dict[str, tuple[int, float]] = {}
+        self._lock = lock
+        self._restarts = Restarts()
+        self._background = Background()
         self._selector = selectors.DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe()
-        self._answers: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def run(self, on_listening: Callable[[], None]) -> None:
         """Serve until the end. `on_listening` is called once clients can connect."""
-        path = self.folder.make_run() / "control"
+        run = self.folder.make_run()
+        path = run / "control"
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen(64)
             self._watch(listener)
             on_listening()
-            threading.Thread(target=self._work_off, daemon=True).start()
-            self._in_background(self._start, self._after_start)
+            self._background.start()
+            self._background.run(self._start, self._after_start)
             while not self.is_ending:
                 self._turn(listener)
             path.unlink(missing_ok=True)
         self._stop_stack()
+        self.folder.remove_run(run)
 
     def _watch(self, listener: socket.socket) -> None:
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._background.writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._end("told to by a signal"))
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._selector.register(listener, selectors.EVENT_READ)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._selector.register(self._background, selectors.EVENT_READ)
 
     def _turn(self, listener: socket.socket) -> None:
-        for key, _ in self._selector.select(TICK_SECONDS):
+        wait = self._restarts.seconds_to_next(time.monotonic(), TICK_SECONDS)
+        for key, _ in self._selector.select(wait):
             if key.fileobj is listener:
                 self._accept(listener)
-            elif key.fd == self._wake_reader:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake_reader, 4096)
             elif key.fd in self.clients:
                 self._read(self.clients[key.fd])
-        while not self._answers.empty():
-            self._answers.get()()
-        self._restart_dead()
-        if not self.folder.is_lock(self.lock):
+        self._background.deliver()
+        self._look_after_servers()
+        if not self.folder.is_lock(self._lock):
             self._end("its folder was removed")
-
-    # -- clients ---------------------------------------------------------------------------------
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -130,11 +120,11 @@ class Supervisor:
     def _read(self, client: Client) -> None:
         try:
             received = client.link.recv(65536)
-            messages = client.lines.feed(received)
-        except (OSError, ValueError):
-            received, messages = b"", []
-        for message in messages:
-            self._obey(client, message)
+            for message in client.lines.feed(received):
+                self._obey(client, message)
+        except (OSError, ValueError, KeyError, TypeError):
+            # Gone, or no client of ours.
+            received = b""
         if not received:
             self._forget(client)
 
@@ -142,31 +132,25 @@ class Supervisor:
         command = message.get("command")
         if command == "attach":
             self._attach(client, message)
-        elif command == "status":
-            client.send({"state": self._state() if self.is_ready else None})
-        elif command == "detach":
-            self.is_detached = True
-            client.send({"state": self._state() if self.is_ready else None})
         elif command == "stop":
-            client.waits_for_state = True
             self._end("told to by a client")
+        elif command in ("status", "detach"):
+            self.is_detached = self.is_detached or command == "detach"
+            client.send({"state": self._state() if self.is_ready else None})
 
     def _attach(self, client: Client, message: Message) -> None:
         refusal = self._refuse_options(StackOptions.from_json(message["options"]))
         if refusal:
             client.send({"error": refusal})
             return
-        if message["detach"]:
-            self.is_detached = True
-        else:
-            client.is_foreground = True
-        client.waits_for_state = True
+        self.is_detached = self.is_detached or bool(message["detach"])
+        client.is_foreground = not message["detach"]
+        client.is_watching = True
         for step in self.steps:
             client.send({"step": step.__dict__})
-        systems = _read_systems(message["systems"])
-        self._in_background(
-            lambda: self.stack.add_systems(systems) if self.is_ready else None,
-            lambda error: self._answer(client, error),
+        systems = _read_systems(message)
+        self._background.run(
+            lambda: self.stack.add_systems(systems), lambda error: self._answer(client, error)
         )
 
     def _answer(self, client: Client, error: BaseException | None) -> None:
@@ -174,7 +158,6 @@ class Supervisor:
             client.send(encode_error(error))
         elif self.is_ready:
             client.send({"state": self._state()})
-        client.waits_for_state = False
 
     def _refuse_options(self, wanted: StackOptions) -> dict[str, str] | None:
         if wanted.pinned != self.options.pinned:
@@ -198,58 +181,47 @@ class Supervisor:
         state = self.stack.state(supervisor_pid=os.getpid(), is_detached=self.is_detached)
         return state.to_json()
 
-    # -- the stack -------------------------------------------------------------------------------
-
     def _start(self) -> None:
         self.stack.start(self.systems, time.monotonic() + self.patience)
 
     def _after_start(self, error: BaseException | None) -> None:
-        if error is None:
-            self.is_ready = True
-            return
-        logger.error("start failed", exc_info=error)
-        for client in self.clients.values():
-            client.send(encode_error(error))
-        self._end("a server did not start")
+        self.is_ready = error is None
+        if error is not None and not self.is_ending:
+            logger.error("start failed", exc_info=error)
+            for client in self.clients.values():
+                client.send(encode_error(error))
+            self._end("a server did not start")
 
-    def _restart_dead(self) -> None:
+    def _look_after_servers(self) -> None:
         now = time.monotonic()
         for server in self.stack.servers if self.is_ready else ():
             if server.is_up and server.has_died():
                 server.is_up = False
                 self._publish(Step(server.name, False, 0, f"{server.title} {server.death()}"))
-                tries, last = self.restarts.get(server.name, (0, 0.0))
-                tries = 0 if now - last > STEADY_SECONDS else tries
-                self._plan_restart(server, tries, now)
+                self._restarts.plan(server.name, now)
+        for name in self._restarts.take_due(now):
+            self._restart(self.stack.server(name))
 
-    def _plan_restart(self, server: Server, tries: int, now: float) -> None:
-        delay = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
-        self.restarts[server.name] = (tries + 1, now + delay)
-
-        def restart() -> None:
-            time.sleep(delay)
-            self.stack.restart(server, time.monotonic() + self.patience)
-
+    def _restart(self, server: Server) -> None:
         def after(error: BaseException | None) -> None:
             if error is not None:
                 logger.error("restart failed", exc_info=error)
-                self._plan_restart(server, tries + 1, time.monotonic())
+                self._restarts.plan(server.name, time.monotonic())
 
-        self._in_background(restart, after)
+        self._background.run(
+            lambda: self.stack.restart(server, time.monotonic() + RESTART_SECONDS), after
+        )
 
     def _publish(self, step: Step) -> None:
-        """From any thread: log the step and tell it to every client that listens."""
-        logger.info(
-            "%s %s %d ms %s", step.name, "ok" if step.ok else "FAILED", step.ms, step.detail
-        )
-        self._answers.put(lambda: self._tell(step))
-        self._wake()
+        """From any thread: log the step and tell it to every client that watches."""
+        _log_step(step)
+        self._background.tell(lambda: self._tell(step))
 
     def _tell(self, step: Step) -> None:
         if not self.is_ready:
             self.steps.append(step)
         for client in self.clients.values():
-            if client.waits_for_state or client.is_foreground:
+            if client.is_watching:
                 client.send({"step": step.__dict__})
 
     def _end(self, why: str) -> None:
@@ -258,52 +230,36 @@ class Supervisor:
         self.is_ending = True
 
     def _stop_stack(self) -> None:
-        steps = self.stack.stop()
-        for step in steps:
-            logger.info("%s %s %d ms", step.name, "ok" if step.ok else "FAILED", step.ms)
-        for client in self.clients.values():
-            for step in steps:
+        for step in self.stack.stop():
+            _log_step(step)
+            for client in self.clients.values():
                 client.send({"step": step.__dict__})
-            client.send({"ended": True})
-
-    # -- the worker ------------------------------------------------------------------------------
-
-    def _in_background(
-        self, task: Callable[[], None], then: Callable[[BaseException | None], None]
-    ) -> None:
-        def work() -> None:
-            error: BaseException | None = None
-            try:
-                task()
-            except BaseException as caught:  # noqa: BLE001 - handed to `then`, which tells it
-                error = caught
-            self._answers.put(lambda: then(error))
-            self._wake()
-
-        self._work.put(work)
-
-    def _work_off(self) -> None:
-        while True:
-            self._work.get()()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_writer, b"\0")
 
 
-def _read_systems(found: list[dict[str, Any]]) -> list[SystemEntry]:
-    return [SystemEntry(**entry) for entry in found]
+def _log_step(step: Step) -> None:
+    outcome = "ok" if step.ok else "failed"
+    logger.info("%s %s after %d ms: %s", step.name, outcome, step.ms, step.detail)
+
+
+def _read_systems(message: Message) -> list[SystemEntry]:
+    return [SystemEntry(**entry) for entry in message["systems"]]
 
 
 def main() -> None:
-    """Arguments: state folder, descriptor of its lock, descriptor to close once we listen."""
-    state, lock, listening = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    """Arguments: state folder, descriptor of its lock, descriptor to write to once we listen.
+
+    The rest comes as one line of JSON on the standard input: no command line shows it.
+    """
+    folder, lock, listening = StateFolder(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    configuration = json.loads(sys.stdin.readline())
+    # The client's child ends here, so that the supervisor is nobody's child and leaves no zombie.
+    if os.fork():
+        os._exit(0)
     for descriptor in (lock, listening):
         os.set_inheritable(descriptor, False)
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    configuration = json.loads(sys.stdin.readline())
-    supervisor = Supervisor(StateFolder(state), lock, configuration)
+    supervisor = Supervisor(folder, lock, configuration)
 
     def tell_listening() -> None:
         os.write(listening, b"1")
@@ -311,13 +267,11 @@ def main() -> None:
 
     try:
         supervisor.run(tell_listening)
-    except Exception:
+    except BaseException:
         logger.exception("the supervisor failed")
         supervisor.stack.stop()
         raise
-    finally:
-        sys.stderr.flush()
-    # Nothing is left to tidy, and a worker may be waiting: leave at once.
+    # The worker may still wait for a server that is gone: leave at once.
     os._exit(0)
 
 
