@@ -1,13 +1,14 @@
-"""/health, /health/live and /health/ready over HTTP; what is asked of the servers is in
-`bedplate.health`.
+"""/health, /health/live and /health/ready over HTTP; `bedplate.health` asks the servers.
 
 Live says only that the process answers. Ready and /health are 503 when something that is needed is
-down. No body carries a version, an address or a secret. Nothing here takes a connection from the
-pool that requests use.
+down. No body carries a version, an address or a secret, and nothing here takes a connection from
+the pool that requests use.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,17 +17,19 @@ from fastapi.responses import JSONResponse
 from bedplate.health import Report, check
 from bedplate.layer import DataLayer
 
-# A stale health is worse than none.
+# A probe connects to each server, and anyone may ask: asking often must not use them up.
+FRESH = timedelta(seconds=1)
 _HEADERS = {"Cache-Control": "no-store"}
 
 
 def health_router(layers: Mapping[str, DataLayer]) -> APIRouter:
     """The three routes, for these layers by the name of their system."""
     router = APIRouter(prefix="/health", tags=["health"])
+    probes = _Probes(layers)
 
     @router.get("", summary="Every service: up or down, latency, reason")
     async def health() -> JSONResponse:
-        reports = await _check_all(layers)
+        reports = await probes.reports()
         return _answer(reports, {"systems": _described(reports)})
 
     @router.get("/live", summary="The process answers")
@@ -35,20 +38,34 @@ def health_router(layers: Mapping[str, DataLayer]) -> APIRouter:
 
     @router.get("/ready", summary="Requests can be served")
     async def ready() -> JSONResponse:
-        return _answer(await _check_all(layers), {})
+        return _answer(await probes.reports(), {})
 
     return router
 
 
-async def _check_all(layers: Mapping[str, DataLayer]) -> dict[str, Report]:
-    reports = await asyncio.gather(*(check(layer) for layer in layers.values()))
-    return dict(zip(layers, reports, strict=True))
+class _Probes:
+    """One round at a time; who asks meanwhile, or within `FRESH` of its end, gets its reports."""
+
+    def __init__(self, layers: Mapping[str, DataLayer]) -> None:
+        self._layers = layers
+        self._lock = asyncio.Lock()
+        self._reports: dict[str, Report] = {}
+        self._fresh_until = 0.0
+
+    async def reports(self) -> Mapping[str, Report]:
+        async with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                found = await asyncio.gather(*(check(layer) for layer in self._layers.values()))
+                self._reports = dict(zip(self._layers, found, strict=True))
+                self._fresh_until = time.monotonic() + FRESH.total_seconds()
+            return self._reports
 
 
 def _answer(reports: Mapping[str, Report], details: dict[str, Any]) -> JSONResponse:
     is_ready = all(report.is_ready for report in reports.values())
-    content = {"status": "ok" if is_ready else "unavailable", **details}
-    return JSONResponse(content, 200 if is_ready else 503, _HEADERS)
+    is_healthy = all(report.is_healthy for report in reports.values())
+    status = "ok" if is_healthy else "degraded" if is_ready else "unavailable"
+    return JSONResponse({"status": status, **details}, 200 if is_ready else 503, _HEADERS)
 
 
 def _described(reports: Mapping[str, Report]) -> dict[str, Any]:

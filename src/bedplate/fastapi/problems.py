@@ -11,6 +11,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,16 +22,19 @@ from bedplate.errors import (
     BedplateError,
     ConflictError,
     CursorError,
+    DatabaseUnreachableError,
     NotFoundError,
     PoolExhaustedError,
+    RedisUnreachableError,
     UnreachableError,
 )
 from bedplate.fastapi.problem import Problem, code_of, title_of
 
-logger = logging.getLogger("bedplate.fastapi")
+log = logging.getLogger("bedplate.fastapi")
 
 # What is answered as it is raised. Everything else goes on to the server, which logs it.
-_EXPECTED = (HTTPException, RequestValidationError, BedplateError, DBAPIError)
+_REDIS = (RedisConnectionError, RedisTimeoutError)
+_EXPECTED = (HTTPException, RequestValidationError, BedplateError, DBAPIError, *_REDIS)
 # The caller's mistakes: their message is written for the caller.
 _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
     (NotFoundError, 404),
@@ -61,6 +66,8 @@ def problem_of(error: Exception, *, has_hint: bool = False) -> Problem:
         return _from_bedplate_error(error, has_hint=has_hint)
     if isinstance(error, DBAPIError):
         return _from_database_error(error)
+    if isinstance(error, _REDIS):
+        return _passing(RedisUnreachableError.code)
     return _internal()
 
 
@@ -76,9 +83,9 @@ def _log(request: Request, error: Exception, problem: Problem) -> None:
     if isinstance(error, HTTPException):
         return
     if problem.status_code == 503:
-        logger.warning("request refused for now", extra={**extra, "error": str(error)})
+        log.warning("A request was refused for now", extra={**extra, "error": str(error)})
     elif problem.status_code >= 500:
-        logger.error("request failed", exc_info=error, extra=extra)
+        log.error("A request failed", exc_info=error, extra=extra)
 
 
 def _from_http_exception(error: HTTPException) -> Problem:
@@ -117,7 +124,7 @@ def _from_database_error(error: DBAPIError) -> Problem:
     if state.startswith(_ROLLED_BACK):
         return _passing("serialization_failed")
     if error.connection_invalidated or state.startswith(_UNAVAILABLE):
-        return _passing("database_unreachable")
+        return _passing(DatabaseUnreachableError.code)
     return _internal()
 
 
