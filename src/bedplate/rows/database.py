@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from bedplate.errors import PoolExhaustedError, RoleRefusedError, TransactionError
+from bedplate.errors import BedplateError, PoolExhaustedError, RoleRefusedError, TransactionError
 from bedplate.rows.unreachable import connection_lost, is_lost, refusal
 from bedplate.urls import DatabaseUrl
 
@@ -217,6 +217,9 @@ class Database:
         """As `translated`, for a plain `with`."""
         try:
             yield
+        except BedplateError:
+            # It has its words already, and some are an OSError too.
+            raise
         except DBAPIError as error:
             if not (error.connection_invalidated or is_lost(error.orig)):
                 raise

@@ -142,7 +142,7 @@ def _read_str(value: Any) -> str:
 
 _READERS: dict[type, Callable[[Any], Any]] = {
     datetime: _read_datetime,
-    uuid.UUID: uuid.UUID,
+    uuid.UUID: lambda value: uuid.UUID(_read_str(value)),
     int: _read_int,
     float: _read_float,
     str: _read_str,

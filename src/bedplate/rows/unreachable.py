@@ -3,6 +3,7 @@
 Called by `database.py` wherever a connection is made or breaks. No message carries a password.
 """
 
+import socket
 import ssl
 
 import asyncpg
@@ -66,6 +67,10 @@ def refusal(url: DatabaseUrl, error: Exception, *, role: str | None) -> Bedplate
             "timed_out",
             "it did not answer in time",
             "Check host, port and firewall; BEDPLATE_CONNECT_TIMEOUT says how long to wait.",
+        )
+    if isinstance(error, socket.gaierror):
+        return _unreachable(
+            url, "unknown_host", "no such host is known", "Check the host in DATABASE_URL."
         )
     if isinstance(error, OSError):
         return _unreachable(
