@@ -1,5 +1,6 @@
 """`bedplate down`: stops the embedded servers, whoever started them."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import click
@@ -7,6 +8,7 @@ import click
 from bedplate.cli.options import Invocation, declare
 from bedplate.cli.stack import say_step
 from bedplate.servers import client
+from bedplate.servers.state import Step
 
 
 @declare("down", "Stop the embedded servers.")
@@ -15,9 +17,13 @@ def command(invocation: Invocation, timeout: float) -> None:
     """Stop what runs and say so; when nothing runs, that is fine too."""
     steps = client.stop(invocation.project, timedelta(seconds=timeout))
     for step in steps:
-        say_step(invocation.output, step)
-    stopped = [step.name.removeprefix("stop ") for step in steps if step.ok]
+        say_step(invocation.output, replace(step, name=f"{_server(step)} stopped"))
+    stopped = [_server(step) for step in steps if step.ok]
     text = f"stopped {' and '.join(stopped)}; the data stays in {invocation.project.state}"
     invocation.output.result(
         {"stopped": stopped}, text if steps else "nothing to stop: no embedded server runs here"
     )
+
+
+def _server(step: Step) -> str:
+    return step.name.removeprefix("stop ")

@@ -11,8 +11,8 @@ def command(invocation: Invocation) -> None:
     line = begin(invocation)
     import asyncio
 
-    from bedplate.delivery.relay import run_relays
+    from bedplate.cli.relays import relay_all
     from bedplate.settings import Settings
 
     configure_logging(Settings.load().log_level)
-    asyncio.run(run_relays(invocation.project, on_ready=lambda: lifeline.say_ready(line)))
+    asyncio.run(relay_all(invocation.project, on_ready=lambda: lifeline.say_ready(line)))

@@ -1,10 +1,11 @@
 """`bedplate status`: every service, up or down, where and since when. Answers within 200 ms."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from bedplate.cli.options import Invocation, declare
 from bedplate.cli.output import table
+from bedplate.cli.process_age import started_at
 from bedplate.cli.reach import answers
 from bedplate.cli.run_record import read_record
 from bedplate.cli.stack import not_running
@@ -68,11 +69,8 @@ def _managed_rows(stand: Stand) -> list[dict[str, Any]]:
 
 
 def _started(pid: int) -> str | None:
-    import psutil
-
-    try:
-        moment = datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
-    except psutil.Error:
+    moment = started_at(pid)
+    if moment is None:
         return None
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 

@@ -1,6 +1,7 @@
 """`bedplate worker`: does the jobs of every system, in a Celery pool."""
 
 import os
+import warnings
 
 import click
 
@@ -24,6 +25,8 @@ def command(invocation: Invocation, concurrency: int | None) -> int:
 
     settings = Settings.load()
     configure_logging(settings.log_level)
+    # Celery warns root of pickle; we accept JSON only.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     worker_ready.connect(lambda **_: lifeline.say_ready(line), weak=False)
     project = invocation.project
     systems = [load_system(project, entry) for entry in project.systems if entry.target]
