@@ -1,17 +1,14 @@
 """One PostgreSQL database as one user: the engine, its pool, and single connections past it.
 
 The only file that makes PostgreSQL connections. The constructor opens nothing; `open` asks once
-whether the server is there and whether the pool would serve as the role it should. What cannot
-be reached, and a pool with nothing left, are errors of ours with a hint; see `unreachable.py`.
+whether the server is there and whether the pool would serve as the role it should. A server that
+cannot be reached and a pool with nothing left are errors of ours, with a hint.
 
 A connection is entered as the application's role by the start-up parameter `role`, so RESET
 returns to it. Behind a transaction pooler the role is set at each BEGIN instead, and nothing is
 prepared by name: the next transaction may be on another server connection.
 """
 
-import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -19,74 +16,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import asyncpg
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, PoolProxiedConnection, event, text
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from bedplate.errors import BedplateError, PoolExhaustedError, RoleRefusedError, TransactionError
+from bedplate.errors import BedplateError, TransactionError
+from bedplate.rows.admission import check_role, check_room
+from bedplate.rows.pool import TRUSTED_IDLE, Pool, keep_alive
 from bedplate.rows.unreachable import connection_lost, is_lost, refusal
 from bedplate.urls import DatabaseUrl
 
 if TYPE_CHECKING:
     from bedplate.settings import Settings
 
-log = logging.getLogger("bedplate.rows.database")
-
-# A connection that was used more recently than this is trusted; an older one is asked first. A
-# server's restart is seen without asking (the socket closes), so this is for peers that vanish
-# without a word: firewalls and NAT forget idle connections after some minutes at the soonest.
-TRUSTED_IDLE = timedelta(seconds=30)
-# How long that question may take before the connection counts as dead.
-PING_TIMEOUT = timedelta(seconds=2)
 # Relay, leases and seeds need few connections as the owner, and share the server's with the API.
 OWNER_POOL_SIZE = 2
 OWNER_MAX_OVERFLOW = 3
 
 # Transaction-local: the one way to say it that a transaction pooler cannot hand to a stranger.
 SET_ROLE = text("SELECT set_config('role', :role, true)")
-
-# Who this connection is, and what it could do that row-level security would not stop. MEMBER and
-# not USAGE: a role that may SET ROLE to the owner is as dangerous as the owner.
-WHO_AM_I = text("""
-SELECT current_user AS name,
-       r.rolsuper AS is_superuser,
-       r.rolbypassrls AS bypasses_rls,
-       pg_has_role(current_user, d.datdba, 'MEMBER') AS is_owner
-  FROM pg_roles r, pg_database d
- WHERE r.rolname = current_user
-   AND d.datname = current_database()
-""")
-
-# How many connections others leave to this process. Reserved ones are for administrators.
-CONNECTIONS_LEFT = text("""
-SELECT current_setting('max_connections')::int AS most,
-       current_setting('max_connections')::int
-         - current_setting('superuser_reserved_connections')::int
-         - coalesce(current_setting('reserved_connections', true)::int, 0)
-         - (SELECT count(*)::int
-              FROM pg_stat_activity
-             WHERE backend_type = 'client backend'
-               AND pid <> pg_backend_pid()) AS available
-""")
-
-
-class Pool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's queue pool, with an error of ours when it has nothing left."""
-
-    def connect(self) -> PoolProxiedConnection:
-        """A connection of the pool. Raises `PoolExhaustedError` after the pool's timeout."""
-        try:
-            return super().connect()
-        except PoolTimeoutError as error:
-            raise PoolExhaustedError(
-                f"all {self.size() + self._max_overflow} connections of the pool are in use, "
-                f"and none came back in {self.timeout():g} s",
-                hint="Hold transactions for a shorter time (no network call inside), "
-                "or raise BEDPLATE_POOL_SIZE and BEDPLATE_MAX_OVERFLOW.",
-                pool_size=self.size(),
-                max_overflow=self._max_overflow,
-            ) from error
 
 
 class Database:
@@ -116,11 +64,9 @@ class Database:
         self.application_name = application_name
         self._direct_url = direct_url or url
         self._connect_timeout = connect_timeout
-        self._trusted_idle = trusted_idle
         self._most_connections = pool_size + max_overflow
         self.engine = self._make_engine(pool_size, max_overflow, pool_timeout, pool_recycle)
-        event.listen(self.engine.sync_engine, "checkin", _note_idle)
-        event.listen(self.engine.sync_engine, "checkout", self._check_alive)
+        keep_alive(self.engine.sync_engine, trusted_idle)
         if is_behind_pooler and role is not None:
             event.listen(self.engine.sync_engine, "begin", self._set_role)
 
@@ -165,11 +111,9 @@ class Database:
         try:
             async with self.translated(), self.engine.connect() as connection:
                 if self.role is not None:
-                    who = (await connection.execute(WHO_AM_I)).mappings().one()
-                    _check_role(self.role, dict(who))
+                    await check_role(connection, self.role)
                 if not self.is_behind_pooler:
-                    left = (await connection.execute(CONNECTIONS_LEFT)).one()
-                    self._check_room(left.most, left.available)
+                    await check_room(connection, self._most_connections)
         except BaseException:
             await self.close()
             raise
@@ -272,56 +216,3 @@ class Database:
                 hint="Use a transaction, or Database.connect() for a connection of one's own.",
             )
         connection.execute(SET_ROLE, {"role": self.role})
-
-    def _check_alive(self, dbapi_connection: Any, record: Any, _proxy: object) -> None:
-        """Refuse a dead connection before the caller gets it; the pool then makes another."""
-        driver = dbapi_connection.driver_connection
-        if driver.is_closed():
-            # The server closed it (a restart): then every other of that time is dead too.
-            raise InvalidatePoolError
-        idle_since = record.info.get("idle_since")
-        if idle_since is None or time.monotonic() - idle_since < self._trusted_idle.total_seconds():
-            return
-        try:
-            dbapi_connection.run_async(_ping)
-        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise InvalidatePoolError from error
-
-    def _check_room(self, most: int, available: int) -> None:
-        if self._most_connections > available:
-            log.warning(
-                "The pool may ask for more connections than the server has left",
-                extra={
-                    "pool_most": self._most_connections,
-                    "available": available,
-                    "max_connections": most,
-                },
-            )
-
-
-async def _ping(connection: asyncpg.Connection) -> None:
-    async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
-        await connection.execute("SELECT 1")
-
-
-def _note_idle(_dbapi_connection: object, record: Any) -> None:
-    record.info["idle_since"] = time.monotonic()
-
-
-def _check_role(role: str, who: dict[str, Any]) -> None:
-    if who["name"] != role:
-        why = f"the pool serves as {who['name']!r} and not as {role!r}"
-    elif who["is_superuser"]:
-        why = f"the pool serves as {role!r}, a superuser"
-    elif who["bypasses_rls"]:
-        why = f"the pool serves as {role!r}, which bypasses row-level security"
-    elif who["is_owner"]:
-        why = f"the pool serves as {role!r}, which owns the database or may become its owner"
-    else:
-        return
-    raise RoleRefusedError(
-        why,
-        hint=f'CREATE ROLE "{role}" NOLOGIN NOBYPASSRLS, and GRANT it to the owner WITH SET TRUE, '
-        "INHERIT FALSE; or name another by BEDPLATE_APP_ROLE.",
-        role=role,
-    )

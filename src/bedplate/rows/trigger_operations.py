@@ -16,8 +16,9 @@ from alembic.autogenerate import comparators, renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import DropTableOp, UpgradeOps
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import MetaData
 
+from bedplate.rows.trigger_catalogue import read_programs
 from bedplate.rows.triggers import Function, Programs, Trigger, literal_sql, programs_of
 
 try:
@@ -27,45 +28,6 @@ try:
     _LAST: dict[str, Any] = {"priority": DispatchPriority.LAST}
 except ImportError:
     _LAST = {}
-
-# Only what a declaration could say: no arguments, PL/pgSQL, and no extension's property.
-FUNCTIONS_IN_DATABASE = text("""
-SELECT p.proname AS name,
-       p.prosrc AS body
-  FROM pg_proc p
-  JOIN pg_language l ON l.oid = p.prolang
- WHERE p.pronamespace = current_schema()::regnamespace
-   AND p.prorettype = 'trigger'::regtype
-   AND p.pronargs = 0
-   AND l.lanname = 'plpgsql'
-   AND NOT EXISTS (SELECT FROM pg_depend d
-                    WHERE d.classid = 'pg_proc'::regclass
-                      AND d.objid = p.oid
-                      AND d.deptype = 'e')
- ORDER BY p.proname
-""")
-
-# tgtype & 1: FOR EACH ROW. A trigger with a WHEN, arguments or a constraint's is left alone.
-TRIGGERS_IN_DATABASE = text("""
-SELECT t.tgname AS name,
-       c.relname AS table_name,
-       nullif(n.nspname, current_schema()) AS schema_name,
-       p.proname AS function_name,
-       substring(pg_get_triggerdef(t.oid) FROM '^CREATE TRIGGER .+? (BEFORE .+?|AFTER .+?) ON ')
-         AS event
-  FROM pg_trigger t
-  JOIN pg_class c ON c.oid = t.tgrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_proc p ON p.oid = t.tgfoid
- WHERE NOT t.tgisinternal
-   AND t.tgparentid = 0
-   AND t.tgconstraint = 0
-   AND t.tgqual IS NULL
-   AND t.tgnargs = 0
-   AND t.tgtype & 1 = 1
-   AND p.pronamespace = current_schema()::regnamespace
- ORDER BY n.nspname, c.relname, t.tgname
-""")
 
 
 @Operations.register_operation("create_function")
@@ -246,7 +208,7 @@ def _compare(context: AutogenContext, upgrade: UpgradeOps, schemas: Iterable[str
     if context.connection is None:
         return
     declared = _declared(context.metadata)
-    found = _found(context.connection, set(schemas))
+    found = read_programs(context.connection, set(schemas))
     dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
     # A trigger on a table that autogenerate was told to leave alone is left alone too.
     ours = dropped | {(table.schema, table.name) for table in context.sorted_tables}
@@ -262,7 +224,7 @@ def _drops(
         for key, trigger in found.triggers.items()
         if key[:2] in ours and declared.triggers.get(key) != trigger
     ]
-    still_used = {
+    still_used = found.kept | {
         trigger.function for key, trigger in found.triggers.items() if key[:2] not in ours
     }
     functions = [
@@ -291,19 +253,8 @@ def _creations(
 
 def _declared(metadata: MetaData | Iterable[MetaData] | None) -> Programs:
     every = [metadata] if isinstance(metadata, MetaData) else list(metadata or ())
-    merged = Programs({}, {})
+    merged = Programs()
     for one in every:
         merged.functions.update(programs_of(one).functions)
         merged.triggers.update(programs_of(one).triggers)
     return merged
-
-
-def _found(connection: Connection, schemas: set[str | None]) -> Programs:
-    found = Programs({}, {})
-    for name, body in connection.execute(FUNCTIONS_IN_DATABASE):
-        found.functions[name] = Function(name, body)
-    for name, table, schema, function, event in connection.execute(TRIGGERS_IN_DATABASE):
-        if schema in schemas and event is not None:
-            trigger = Trigger(name, table, function, event, schema)
-            found.triggers[schema, table, name] = trigger
-    return found

@@ -4,7 +4,7 @@ A declaration stands on the MetaData (`metadata.info`), as a table does. Autogen
 with the catalogue and writes the operations of `trigger_operations.py`; `create_all` makes it too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any
 
@@ -77,10 +77,14 @@ class Trigger:
 
 @dataclass
 class Programs:
-    """What one MetaData declares, by name."""
+    """What one MetaData declares, or one database has, by name.
 
-    functions: dict[str, Function]
-    triggers: dict[tuple[str | None, str, str], Trigger]
+    `kept`: functions that a trigger needs which no declaration could say (WHEN, arguments).
+    """
+
+    functions: dict[str, Function] = field(default_factory=dict)
+    triggers: dict[tuple[str | None, str, str], Trigger] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
 
 
 # clock_timestamp() and not now(), which is the transaction's start: a transaction that waited for
@@ -119,7 +123,7 @@ def programs_of(metadata: MetaData) -> Programs:
     """What `metadata` declares so far; empty at first."""
     found: Programs | None = metadata.info.get(INFO_KEY)
     if found is None:
-        found = metadata.info[INFO_KEY] = Programs({}, {})
+        found = metadata.info[INFO_KEY] = Programs()
         event.listen(metadata, "after_create", _create_all)
     return found
 
