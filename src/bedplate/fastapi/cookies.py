@@ -67,10 +67,15 @@ class SignedCookie:
     def issue(self, request: HTTPConnection) -> IssuedCookie:
         """A new random token (256 bits) and its header."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        return IssuedCookie(token, self._header(request, self._signer.sign(token).decode()))
+        signed = self._signer.sign(token).decode()
+        return IssuedCookie(token, self._header(request, signed, self.max_age))
 
     def read(self, request: HTTPConnection) -> str | None:
-        """The reader's token; None without a cookie. Raises a 401 on a forged or expired one."""
+        """The reader's token; None without a cookie.
+
+        Raises a 401 on a forged or expired one, which has the browser forget it: it would else
+        be refused for ever.
+        """
         signed = request.cookies.get(self.name(request))
         if signed is None:
             return None
@@ -79,7 +84,10 @@ class SignedCookie:
             return self._signer.unsign(signed, max_age=seconds).decode()
         except (BadSignature, UnicodeError):
             raise Problem(
-                401, "The session cookie is not valid, or no longer.", code="session_invalid"
+                401,
+                "The session cookie is not valid, or no longer.",
+                code="session_invalid",
+                headers={"Set-Cookie": self._header(request, "", timedelta(0))},
             ) from None
 
     def name(self, request: HTTPConnection) -> str:
@@ -87,12 +95,12 @@ class SignedCookie:
         prefix = "" if self._is_plain_loopback(request) else "__Host-"
         return f"{prefix}{self.system}_session"
 
-    def _header(self, request: HTTPConnection, value: str) -> str:
+    def _header(self, request: HTTPConnection, value: str, max_age: timedelta) -> str:
         name = self.name(request)
         cookie = SimpleCookie({name: value})
         attributes = cookie[name]
         attributes["path"] = "/"
-        attributes["max-age"] = str(int(self.max_age.total_seconds()))
+        attributes["max-age"] = str(int(max_age.total_seconds()))
         attributes["httponly"] = True
         attributes["samesite"] = "Lax"
         if name.startswith("__Host-"):

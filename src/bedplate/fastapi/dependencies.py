@@ -4,7 +4,7 @@
     async def create(uow: DepUnitOfWork) -> Document: ...
 
 The unit of work commits after the answer is made and before its first byte is sent; any
-exception, a cancellation and an answer of 400 or more roll it back. `get_db` yields the session of
+exception, a cancellation and an answer of 400 or more roll it back. `get_db` gives the session of
 that same unit of work. A dependency with `yield` that uses it must be function-scoped too.
 """
 
@@ -47,12 +47,16 @@ async def unit_of_work(connection: HTTPConnection, layer: DepLayer) -> AsyncIter
 DepUnitOfWork = Annotated[UnitOfWork, Depends(unit_of_work, scope="function")]
 
 
-async def get_db(uow: DepUnitOfWork) -> AsyncIterator[AsyncSession]:
-    """The session of the request's unit of work: committed before the answer is sent."""
-    yield uow.session
+async def get_db(uow: DepUnitOfWork) -> AsyncSession:
+    """The session of the request's unit of work: committed before the answer is sent.
+
+    Returns instead of yielding, so that a plain `Depends(get_db)` is right: the unit of work is
+    what ends, and FastAPI refuses a request-scoped generator above a function-scoped one.
+    """
+    return uow.session
 
 
-DepSession = Annotated[AsyncSession, Depends(get_db, scope="function")]
+DepSession = Annotated[AsyncSession, Depends(get_db)]
 
 
 async def get_redis(layer: DepLayer) -> Redis:

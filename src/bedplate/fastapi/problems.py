@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import DBAPIError
@@ -34,7 +34,14 @@ log = logging.getLogger("bedplate.fastapi")
 
 # What is answered as it is raised. Everything else goes on to the server, which logs it.
 _REDIS = (RedisConnectionError, RedisTimeoutError)
-_EXPECTED = (HTTPException, RequestValidationError, BedplateError, DBAPIError, *_REDIS)
+_EXPECTED = (
+    HTTPException,
+    RequestValidationError,
+    ResponseValidationError,
+    BedplateError,
+    DBAPIError,
+    *_REDIS,
+)
 # The caller's mistakes: their message is written for the caller.
 _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
     (NotFoundError, 404),
@@ -82,7 +89,11 @@ def _log(request: Request, error: Exception, problem: Problem) -> None:
     extra = {"method": request.method, "path": request.url.path, "code": problem.code}
     if isinstance(error, HTTPException):
         return
-    if problem.status_code == 503:
+    if isinstance(error, ResponseValidationError):
+        # Its text holds the values of the answer, which belong to somebody.
+        errors = _without_input(error.errors())
+        log.error("An answer does not fit its model", extra={**extra, "errors": errors})
+    elif problem.status_code == 503:
         log.warning("A request was refused for now", extra={**extra, "error": str(error)})
     elif problem.status_code >= 500:
         log.error("A request failed", exc_info=error, extra=extra)

@@ -1,15 +1,24 @@
 """The client is answered after the COMMIT, and a COMMIT that fails is no success."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
-from fastapi import APIRouter, FastAPI, HTTPException, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Message, Receive, Scope, Send
 
-from bedplate.fastapi import DepLayer, DepRedis, DepSession, DepUnitOfWork, Router, create_app
+from bedplate.fastapi import (
+    DepLayer,
+    DepRedis,
+    DepSession,
+    DepUnitOfWork,
+    Router,
+    create_app,
+    get_db,
+)
 from bedplate.layer import DataLayer
 
 from .conftest import Notes
@@ -45,15 +54,25 @@ async def test_row_is_committed_when_the_answer_begins(layer: DataLayer, notes: 
 
 
 async def test_session_of_get_db_is_committed_too(layer: DataLayer, notes: Notes) -> None:
-    """L8: routes written for a plain session get the same promise."""
-    router = Router()
+    """L8: routes written for a plain session, as everyone writes them, get the same promise."""
+    router, seen = Router(), []
 
     @router.post("/")
-    async def route(session: DepSession) -> None:
+    async def route(session: Annotated[AsyncSession, Depends(get_db)], same: DepSession) -> None:
+        seen.append(session is same)
         await session.execute(INSERT, {"note": "kept"})
 
-    assert (await post(application(layer, router))).status_code == 200
-    assert await notes.committed() == ["kept"]
+    app = application(layer, router)
+
+    async def looking(scope: Scope, receive: Receive, send: Send) -> None:
+        async def look(message: Message) -> None:
+            seen.append(await notes.committed() == ["kept"])
+            await send(message)
+
+        await app(scope, receive, look)
+
+    assert (await post(looking)).status_code == 200
+    assert seen[:2] == [True, True]
 
 
 async def test_commit_that_violates_a_constraint_is_500(layer: DataLayer, notes: Notes) -> None:

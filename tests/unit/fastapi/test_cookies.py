@@ -95,7 +95,7 @@ def test_tampered_cookie_is_refused() -> None:
 
 
 def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cookie that outlives its time in some browser is a 401."""
+    """A cookie that outlives its time in some browser is a 401, and is forgotten there."""
     cookie = SignedCookie("shop", SECRET, max_age=timedelta(hours=1))
     pair = pair_of(cookie.issue(request_to("https://shop.example/")).header)
     now = TimestampSigner(SECRET).get_timestamp()
@@ -103,6 +103,10 @@ def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Problem) as refused:
         cookie.read(request_to("https://shop.example/", pair))
     assert refused.value.status_code == 401
+    forgotten = (refused.value.headers or {})["Set-Cookie"]
+    assert forgotten.startswith('__Host-shop_session=""')
+    assert "Max-Age=0" in forgotten
+    assert "Secure" in forgotten
 
 
 def test_cookie_of_another_system_is_refused() -> None:

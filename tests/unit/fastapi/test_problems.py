@@ -173,6 +173,26 @@ async def test_own_faults_are_logged(
     assert [record.levelno for record in caplog.records] == ([level] if level else [])
 
 
+async def test_answer_that_does_not_fit_is_logged_without_its_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """FastAPI's own text holds them, and they belong to somebody."""
+    app = application(ValueError())
+
+    @app.get("/answer", response_model=Credentials)
+    async def answer() -> dict[str, str]:
+        return {"name": "x", "age": CANARY}
+
+    with caplog.at_level(logging.DEBUG):
+        response = await send(app, path="/answer")
+    assert response.status_code == 500
+    assert CANARY not in response.text
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == [
+        "An answer does not fit its model"
+    ]
+    assert not any(CANARY in str(vars(record)) for record in caplog.records)
+
+
 @pytest.mark.parametrize(("env", "has_hint"), [("development", True), ("production", False)])
 async def test_hint_is_answered_outside_production_only(env: str, has_hint: bool) -> None:
     """Hints name commands and variables: of use to a developer, and to nobody else."""

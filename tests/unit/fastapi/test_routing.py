@@ -12,8 +12,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
-from bedplate.errors import TransactionError
-from bedplate.fastapi import DepSession, DepUnitOfWork, Router, install_problems
+from bedplate.errors import SettingsError, TransactionError
+from bedplate.fastapi import DepLayer, DepSession, DepUnitOfWork, Router, install_problems
 from bedplate.settings import Settings
 
 
@@ -199,6 +199,19 @@ async def test_session_is_the_unit_of_works() -> None:
     await get(application(layer, router))
     assert seen == [True]
     assert len(layer.opened) == 1
+
+
+async def test_application_without_a_layer_is_named() -> None:
+    """An application that was put together by hand says what is missing."""
+    router = Router()
+
+    @router.get("/")
+    async def route(layer: DepLayer) -> None: ...
+
+    app = FastAPI()
+    app.include_router(router)
+    with pytest.raises(SettingsError, match="no layer"):
+        await get(app, raises=True)
 
 
 async def test_stream_takes_no_unit_of_work() -> None:
