@@ -3,6 +3,8 @@
 Called by `env`, `exec` and `psql`. Pure.
 """
 
+import os
+
 from bedplate.cli.stack import stack_variables
 from bedplate.cli.stand import DATABASE_VARIABLES, Stand
 from bedplate.errors import StackNotRunningError
@@ -40,6 +42,14 @@ def system_database(stand: Stand, state: StackState | None, system: str) -> Data
             f"no embedded database of {system} is running", hint="bedplate down; bedplate up -d"
         )
     return DatabaseUrl.parse(state.databases[system])
+
+
+def search_path(state: StackState | None) -> str:
+    """PATH, with the client tools of the embedded PostgreSQL in front when there is one."""
+    path = os.environ.get("PATH", os.defpath)
+    if state is None or not state.databases:
+        return path
+    return f"{state.client_tools}{os.pathsep}{path}"
 
 
 def postgres_variables(url: DatabaseUrl) -> dict[str, str]:

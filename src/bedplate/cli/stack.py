@@ -5,6 +5,7 @@ Called by every command that needs a server. Nothing heavy is imported: `servers
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from bedplate.cli.options import Invocation
@@ -44,7 +45,11 @@ def attached(
         return
     output = invocation.output
     was_running = client.read_state(invocation.project) is not None
-    options = StackOptions.from_environment(invocation.variables)
+    options = replace(
+        StackOptions.from_environment(invocation.variables),
+        has_postgres=stand.embeds_database,
+        has_valkey=stand.embeds_redis,
+    )
     with client.attach(
         invocation.project,
         options,

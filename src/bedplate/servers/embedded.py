@@ -36,7 +36,10 @@ class EmbeddedStack:
         ports = Ports(folder, is_pinned=options.pinned)
         self.postgres = Postgres(folder, options, self._secrets, ports)
         self.valkey = Valkey(folder, options, self._secrets, ports)
-        self.servers: tuple[Server, ...] = (self.postgres, self.valkey)
+        wanted = ((self.postgres, options.has_postgres), (self.valkey, options.has_valkey))
+        self.servers: tuple[Server, ...] = tuple(
+            server for server, is_wanted in wanted if is_wanted
+        )
         self._systems: dict[str, SystemEntry] = {}
         self._is_started = False
         self._is_stopping = threading.Event()
@@ -56,10 +59,13 @@ class EmbeddedStack:
                 errors.append(error)
 
         beside = threading.Thread(target=start_one, args=(self.valkey, lambda: None))
-        beside.start()
+        if self.options.has_valkey:
+            beside.start()
         # Databases need no Valkey: made while it may still start.
-        start_one(self.postgres, lambda: self._provision(systems))
-        beside.join()
+        if self.options.has_postgres:
+            start_one(self.postgres, lambda: self._provision(systems))
+        if self.options.has_valkey:
+            beside.join()
         if errors:
             raise errors[0]
         self._is_started = True
@@ -67,7 +73,7 @@ class EmbeddedStack:
     def add_systems(self, systems: Sequence[SystemEntry]) -> None:
         """Make what systems need that came after the start. Raises `ServerError`."""
         added = [entry for entry in systems if self._systems.get(entry.name) != entry]
-        if added and self._is_started:
+        if added and self._is_started and self.options.has_postgres:
             self._provision(added)
 
     def server(self, name: str) -> Server:
@@ -106,7 +112,7 @@ class EmbeddedStack:
         return StackState(
             services=tuple(server.state() for server in self.servers),
             databases=databases,
-            redis_url=self.valkey.url(),
+            redis_url=self.valkey.url() if self.options.has_valkey else "",
             admin_url=self.postgres.url(SUPERUSER, self._secrets.postgres, "postgres"),
             secret_key=self._secrets.secret_key,
             supervisor_pid=supervisor_pid,

@@ -17,13 +17,16 @@ class StackOptions:
 
     `pinned`: ports 5432 and 6379 and the development credentials of the systems, Valkey without a
     password. `durable=False`: nothing is synced to the disk, for tests. The paths name other
-    installations: a folder with `postgres` and `initdb`, and a Valkey or Redis server.
+    installations: a folder with `postgres` and `initdb`, and a Valkey or Redis server. Without
+    `has_postgres` or `has_valkey` that one is managed elsewhere, and not started.
     """
 
     pinned: bool = False
     durable: bool = True
     postgres_bin: Path | None = None
     valkey_server: Path | None = None
+    has_postgres: bool = True
+    has_valkey: bool = True
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -42,6 +45,8 @@ class StackOptions:
             "durable": self.durable,
             "postgres_bin": self.postgres_bin and str(self.postgres_bin),
             "valkey_server": self.valkey_server and str(self.valkey_server),
+            "has_postgres": self.has_postgres,
+            "has_valkey": self.has_valkey,
         }
 
     @classmethod
@@ -52,6 +57,8 @@ class StackOptions:
             durable=bool(found["durable"]),
             postgres_bin=Path(found["postgres_bin"]) if found["postgres_bin"] else None,
             valkey_server=Path(found["valkey_server"]) if found["valkey_server"] else None,
+            has_postgres=bool(found["has_postgres"]),
+            has_valkey=bool(found["has_valkey"]),
         )
 
 

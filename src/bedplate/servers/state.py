@@ -51,10 +51,15 @@ class StackState:
     def environment(self, systems: Iterable[SystemEntry]) -> dict[str, str]:
         """The variables that point a process at this stack."""
         entries = list(systems)
-        variables = {entry.variable: self.databases[entry.name] for entry in entries}
-        if len(entries) == 1:
+        variables = {
+            entry.variable: self.databases[entry.name]
+            for entry in entries
+            if entry.name in self.databases
+        }
+        if len(entries) == 1 and variables:
             variables["DATABASE_URL"] = self.databases[entries[0].name]
-        variables["REDIS_URL"] = self.redis_url
+        if self.redis_url:
+            variables["REDIS_URL"] = self.redis_url
         variables["BEDPLATE_SECRET_KEY"] = self.secret_key
         return variables
 

@@ -165,6 +165,10 @@ class Supervisor:
             why = f"the stack runs {what} pinned ports"
         elif wanted.durable and not self.options.durable:
             why = "the stack runs without syncing to the disk"
+        elif wanted.has_postgres and not self.options.has_postgres:
+            why = "the stack runs without PostgreSQL, which was managed when it started"
+        elif wanted.has_valkey and not self.options.has_valkey:
+            why = "the stack runs without Valkey, which was managed when it started"
         else:
             return None
         return {"code": "server_failed", "message": why, "hint": "Stop it first: bedplate down"}

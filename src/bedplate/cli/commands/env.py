@@ -25,7 +25,7 @@ def command(invocation: Invocation, system: str | None) -> None:
     else:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     data: dict[str, object] = {"environment": variables}
-    if state is not None:
+    if state is not None and state.databases:
         data["client_tools"] = str(state.client_tools)
         lines += _path_line(invocation.format, str(state.client_tools))
     invocation.output.result(data, lines)

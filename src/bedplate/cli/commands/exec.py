@@ -3,7 +3,6 @@
 Starts the embedded servers for as long as the program runs when they do not run already.
 """
 
-import os
 import shutil
 import subprocess
 from datetime import timedelta
@@ -12,7 +11,7 @@ import click
 
 from bedplate.cli.interrupts import passed_on
 from bedplate.cli.options import Invocation, declare_passing
-from bedplate.cli.shell import shell_variables
+from bedplate.cli.shell import search_path, shell_variables
 from bedplate.cli.stack import attached, find_stand
 
 START_LIMIT = timedelta(seconds=60)
@@ -27,9 +26,7 @@ def command(invocation: Invocation, program: tuple[str, ...]) -> int:
     stand = find_stand(invocation)
     with attached(invocation, stand, timeout=START_LIMIT, is_quiet=True) as running:
         state = running.state if running else None
-        path = os.environ.get("PATH", os.defpath)
-        if state is not None:
-            path = f"{state.client_tools}{os.pathsep}{path}"
+        path = search_path(state)
         own = shell_variables(stand, state, None, namespace=invocation.namespace)
         environment = {**stand.variables, **own, "PATH": path}
         found = shutil.which(program[0], path=path)

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from bedplate.cli.options import Invocation, declare_passing
-from bedplate.cli.shell import postgres_variables, system_database
+from bedplate.cli.shell import postgres_variables, search_path, system_database
 from bedplate.cli.stack import find_stand, find_state
 from bedplate.errors import BedplateError
 
@@ -24,9 +24,7 @@ def command(invocation: Invocation, arguments: tuple[str, ...]) -> NoReturn:
     if rest and rest[0] == "--":
         rest.pop(0)
     url = system_database(stand, state, system)
-    path = os.environ.get("PATH", os.defpath)
-    if state is not None:
-        path = f"{state.client_tools}{os.pathsep}{path}"
+    path = search_path(state)
     found = shutil.which("psql", path=path)
     if found is None:
         raise BedplateError(

@@ -4,6 +4,7 @@ Stays until Ctrl-C, restarts what dies, and takes everything with it when it end
 """
 
 import asyncio
+import secrets
 from datetime import timedelta
 
 import click
@@ -13,6 +14,7 @@ from bedplate.cli.interrupts import ended_by_signals
 from bedplate.cli.options import Invocation, declare
 from bedplate.cli.run_record import hold_record
 from bedplate.cli.stack import attached, find_stand, stack_variables
+from bedplate.environment import DEVELOPMENT_MARK
 
 
 @declare("run", "Start everything: servers, migrations, seeds, API, relay, worker.")
@@ -31,6 +33,11 @@ def command(invocation: Invocation, port: int | None, timeout: float, no_seed: b
         attached(invocation, stand, timeout=limit) as running,
     ):
         variables = stand.environment(stack_variables(project, running.state if running else None))
+        if not stand.is_production:
+            # Everything is managed and nobody gave a key: one for this run, marked as such.
+            variables.setdefault(
+                "BEDPLATE_SECRET_KEY", DEVELOPMENT_MARK + secrets.token_urlsafe(32)
+            )
         # Heavy, and wanted only now: the servers have been starting meanwhile.
         from bedplate.cli import rollout
         from bedplate.cli.everything import Everything, open_listener
