@@ -116,6 +116,10 @@ class Clones:
         self._background.run(self._create_clone(system, scratch))
         return scratch
 
+    def watch(self, scratch: ScratchDatabase) -> None:
+        """Prepare a database that was filled by hand for `reset`; `clone` does so by itself."""
+        self._background.run(self._watch(scratch))
+
     def reset(self, scratch: ScratchDatabase) -> tuple[str, ...]:
         """Empty the tables of a clone that have rows; answers their names."""
         return self._background.run(self._resets[scratch.url.database][0].run())
@@ -144,6 +148,9 @@ class Clones:
     async def _create_clone(self, system: System, scratch: ScratchDatabase) -> None:
         template = await self._ensure_template(system)
         await self._create(scratch.url.database, scratch.url.user, template)
+        await self._watch(scratch)
+
+    async def _watch(self, scratch: ScratchDatabase) -> None:
         connection = await Database(scratch.url, application_name="bedplate reset").connect()
         reset = Reset(connection)
         self._resets[scratch.url.database] = (reset, connection)

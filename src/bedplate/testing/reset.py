@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-LOCK_TIMEOUT = "SET lock_timeout = '5s'"
+LOCK_TIMEOUT = "SET lock_timeout = '2s'"
 
 READ_TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name

@@ -32,6 +32,7 @@ class Servers:
     roles: Mapping[str, str]
     redis_url: str = field(repr=False)
     secret_key: str = field(repr=False)
+    folder: Path
     state: StackState | None = None
 
 
@@ -55,6 +56,7 @@ def open_servers(project: Project, folder: Path, variables: Mapping[str, str]) -
                 roles=dict.fromkeys(names, f"{url.database}_app"),
                 redis_url=redis_url,
                 secret_key=SECRET_KEY,
+                folder=folder,
                 state=state,
             )
         elif state is not None:
@@ -73,6 +75,7 @@ def _of_stack(project: Project, state: StackState, redis_url: str) -> Servers:
         roles={entry.name: f"{entry.database}_app" for entry in project.systems},
         redis_url=redis_url,
         secret_key=state.secret_key,
+        folder=project.state,
         state=state,
     )
 

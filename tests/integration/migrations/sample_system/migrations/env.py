@@ -3,4 +3,4 @@
 from bedplate.migrations import env
 from tests.integration.migrations.sample_system.models import Base
 
-env.run(Base.metadata, system="sample")
+env.run(Base.metadata)

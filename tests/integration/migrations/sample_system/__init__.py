@@ -1,1 +1,0 @@
-"""The smallest system that has migrations, one of them outside a transaction."""
