@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     true,
     tuple_,
 )
@@ -199,7 +200,8 @@ def _best(passages: Passages, query: str, documents: SelectBase | None) -> Subqu
         .select_from(asked.join(each, true()))
         # Only exclusions, or only stop words: no index can answer, and nothing was asked for.
         .where(func.querytree(asked.c.query).not_in(["", "T"]))
-        .distinct(each.c.document)
+        # SQLAlchemy 2.1 deprecates distinct(…) with columns, and 2.0 has nothing else for it.
+        .prefix_with(text("DISTINCT ON (found.document)"))
         .order_by(each.c.document, each.c.rank.desc(), each.c.position)
         .subquery("best")
     )
