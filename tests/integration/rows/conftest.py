@@ -1,0 +1,43 @@
+"""Fixtures of the rows' tests: an empty database, and one with the library's tables."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bedplate.rows.database import Database
+from bedplate.testing.clones import ScratchDatabase
+from tests.integration.rows.library import Base
+
+MakeDatabase = Callable[..., Database]
+
+
+@pytest.fixture
+async def make_database(blank_database: ScratchDatabase) -> AsyncIterator[MakeDatabase]:
+    """Makes databases on the blank one, as its owner unless told; closes them afterwards."""
+    made: list[Database] = []
+
+    def make(**options: object) -> Database:
+        database = Database(blank_database.url, **options)  # type: ignore[arg-type] # the test's
+        made.append(database)
+        return database
+
+    yield make
+    for database in made:
+        await database.close()
+
+
+@pytest.fixture
+async def library(make_database: MakeDatabase) -> Database:
+    """A database with the library's tables, entered as their owner."""
+    database = make_database()
+    async with database.engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    return database
+
+
+@pytest.fixture
+async def shelf(library: Database) -> AsyncIterator[AsyncSession]:
+    """A session on the library."""
+    async with library.session() as session:
+        yield session
