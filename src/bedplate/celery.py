@@ -19,7 +19,14 @@ from uuid import UUID
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
-from bedplate.delivery.broker import RUN_JOB, TRANSPORT_OPTIONS, queue_name
+from bedplate.delivery import intake
+from bedplate.delivery.broker import (
+    RUN_JOB,
+    TRANSPORT_OPTIONS,
+    kombu_url,
+    queue_name,
+    tls_options,
+)
 from bedplate.errors import BedplateError
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker
@@ -49,6 +56,7 @@ def run_worker(
     the broker and the number of children.
     """
     shared = settings or Settings.load()
+    intake.install()
     stop_reader, stop_writer = os.pipe()
     runtime = Runtime(systems, load_settings, stop_reader=stop_reader)
     app = create_celery(shared, systems, runtime)
@@ -85,7 +93,8 @@ def create_celery(
     here = runtime or Runtime(systems, Settings.load)
     app = Celery("bedplate", set_as_current=False)
     app.conf.update(
-        broker_url=settings.redis(),
+        broker_url=kombu_url(settings.redis()),
+        broker_use_ssl=tls_options(settings.redis()),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=TRANSPORT_OPTIONS,
@@ -109,7 +118,8 @@ def create_celery(
     def run_job(*arguments: object) -> None:
         here.run(*arguments)
 
-    app.task(run_job, name=RUN_JOB, typing=False)
+    # Not shared: every other Celery application of this process would get the task, too.
+    app.task(run_job, name=RUN_JOB, typing=False, shared=False)
     return app
 
 

@@ -9,11 +9,13 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
 from kombu.connection import Connection
@@ -108,10 +110,10 @@ class Broker:
         with getattr(producer, "batch", nullcontext)():
             for message in messages:
                 producer.publish(
-                    _body(message),
+                    body_of(message),
                     exchange="",
                     routing_key=queue_name(message.system, message.queue),
-                    headers=self._headers(message),
+                    headers=headers_of(message, self._origin),
                     content_type="application/json",
                     content_encoding="utf-8",
                     correlation_id=str(message.job_id),
@@ -124,7 +126,8 @@ class Broker:
     def _connect(self) -> Producer:
         if self._producer is None:
             self._connection = Connection(
-                self._url,
+                kombu_url(self._url),
+                ssl=tls_options(self._url) or False,
                 connect_timeout=SOCKET_TIMEOUT_SECONDS,
                 transport_options={
                     **TRANSPORT_OPTIONS,
@@ -140,30 +143,47 @@ class Broker:
         if connection is not None:
             connection.collect()
 
-    def _headers(self, message: WakeUp) -> dict[str, Any]:
-        """What Celery's protocol 2 asks for; nothing of the job but its id."""
-        job_id = str(message.job_id)
-        return {
-            "lang": "py",
-            "task": RUN_JOB,
-            "id": job_id,
-            "root_id": job_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": f"({message.system}, {job_id})",
-            "kwargsrepr": "{}",
-            "origin": self._origin,
-            "ignore_result": True,
-        }
+
+def headers_of(message: WakeUp, origin: str) -> dict[str, Any]:
+    """What Celery's protocol 2 asks for; nothing of the job but its id."""
+    job_id = str(message.job_id)
+    return {
+        "lang": "py",
+        "task": RUN_JOB,
+        "id": job_id,
+        "root_id": job_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": f"({message.system}, {job_id})",
+        "kwargsrepr": "{}",
+        "origin": origin,
+        "ignore_result": True,
+    }
 
 
-def _body(message: WakeUp) -> str:
+def body_of(message: WakeUp) -> str:
+    """The Celery task's arguments, as its protocol 2 has them."""
     embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return json.dumps([[message.system, str(message.job_id)], {}, embedded])
+
+
+def kombu_url(url: str) -> str:
+    """A Redis URL as kombu writes it: it has a form of its own for sockets."""
+    if not url.startswith("unix://"):
+        return url
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    query["virtual_host"] = query.pop("db", "0")
+    return f"redis+socket://{parts.netloc}{parts.path}?{urlencode(query)}"
+
+
+def tls_options(url: str) -> dict[str, Any] | None:
+    """For rediss:// the server's certificate is checked; left alone, kombu checks none."""
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else None
 
 
 def _failures(connection: Connection | None) -> tuple[type[BaseException], ...]:

@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -69,7 +71,7 @@ class Delivered:
 
 
 class Backoff:
-    """How long to leave one destination alone. Says once that it is down, and once that it is up."""
+    """How long to leave one destination alone. Says once that it is down, once that it is back."""
 
     def __init__(self, destination: str) -> None:
         self.destination = destination
@@ -84,7 +86,8 @@ class Backoff:
     @property
     def pause(self) -> timedelta:
         """What it waits after the failures so far."""
-        return min(FIRST_BACKOFF * 2 ** min(max(self._failures - 1, 0), 10), LONGEST_BACKOFF)
+        doublings = min(max(self._failures - 1, 0), 10)
+        return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
 
     def fail(self, error: Exception) -> None:
         """It did not answer."""
@@ -141,6 +144,11 @@ class Relay:
         self._to_database = Backoff("database")
         self._to_broker = Backoff("broker")
         self._to_kinds = {kind: Backoff(kind) for kind in actions}
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether wake-ups are heard; without them it looks each `poll`."""
+        return self._listener.is_listening
 
     async def run(self) -> None:
         """Deliver until cancelled. Outlives every server that goes away and comes back."""
@@ -237,14 +245,22 @@ class Relay:
         backoff = self._to_kinds[kind]
         try:
             await action(self._layer, messages)
-        except (BedplateError, RedisError, OSError) as error:
+        except (UnreachableError, RedisConnectionError, RedisTimeoutError, OSError) as error:
+            # The destination's fault and not the messages': none of their attempts is spent.
             backoff.fail(error)
+            return False
+        except (BedplateError, RedisError) as error:
             reason = f"{type(error).__name__}: {error}"
-            await outbox.put_back(connection, ids, error=reason, backoff=backoff.pause)
+            await outbox.put_back(connection, ids, error=reason, backoff=_pause_of(messages))
             return False
         await outbox.delete(connection, ids)
         backoff.succeed()
         return True
+
+
+def _pause_of(messages: Sequence[Message]) -> timedelta:
+    """By the message that failed most often: 1, 2, 4 … seconds, at most some minutes."""
+    return timedelta(seconds=1 << min(max(message.attempts for message in messages), 8))
 
 
 async def run_relays(layers: Sequence[DataLayer]) -> None:

@@ -1,0 +1,61 @@
+"""The form of what goes to Redis, and how its URL is given to kombu."""
+
+import json
+import ssl
+from uuid import UUID
+
+import pytest
+
+from bedplate.delivery.broker import (
+    RUN_JOB,
+    Broker,
+    WakeUp,
+    body_of,
+    headers_of,
+    kombu_url,
+    queue_name,
+    tls_options,
+)
+
+JOB = UUID("01a200db-0024-72c5-badc-5c62b87f3859")
+WAKE_UP = WakeUp("shop", "mail", JOB)
+
+
+def test_a_message_is_celerys_second_protocol() -> None:
+    """Any Celery worker of the right code can read it."""
+    arguments, keywords, embedded = json.loads(body_of(WAKE_UP))
+    assert arguments == ["shop", str(JOB)]
+    assert keywords == {}
+    assert set(embedded) == {"callbacks", "errbacks", "chain", "chord"}
+    headers = headers_of(WAKE_UP, "here")
+    assert (headers["task"], headers["id"], headers["lang"]) == (RUN_JOB, str(JOB), "py")
+
+
+def test_a_queue_is_named_after_its_system() -> None:
+    """Two systems on one Redis must not take each other's jobs."""
+    assert queue_name("shop", "mail") == "shop.mail"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("redis://:pw@host:6379/1", "redis://:pw@host:6379/1"),
+        ("rediss://host/0", "rediss://host/0"),
+        ("unix:///run/v.sock", "redis+socket:///run/v.sock?virtual_host=0"),
+        ("unix://:pw@/run/v.sock?db=3", "redis+socket://:pw@/run/v.sock?virtual_host=3"),
+    ],
+)
+def test_urls_become_kombus(given: str, expected: str) -> None:
+    """kombu knows sockets by another scheme, and the database by another word."""
+    assert kombu_url(given) == expected
+
+
+def test_tls_checks_the_certificate() -> None:
+    """kombu's default for rediss:// is to check none."""
+    assert tls_options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert tls_options("redis://host/0") is None
+
+
+def test_a_broker_shows_no_password() -> None:
+    """A repr ends up in logs."""
+    assert "hunter2" not in repr(Broker("redis://:hunter2@host/0"))
