@@ -194,7 +194,9 @@ def _parameters_of(function: Callable[..., Any]) -> _Parameters:
         )
         for each in parameters
     }
-    model = create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+    # Infinity and NaN as they are, to be refused: null would be another value.
+    config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    model = create_model(function.__name__, __config__=config, **fields)
     return _Parameters(inspect.Signature(parameters), model)
 
 
