@@ -7,7 +7,7 @@ deletes the document locks it too, before the job's row.
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, literal, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -73,9 +73,9 @@ class TranslationWork:
 
     async def complete(self, state: TranslationState) -> None:
         """Put the chunks together, in the database and once."""
-        ordered = aggregate_order_by(TranslationChunk.translated_text, TranslationChunk.index)
+        separator = aggregate_order_by(literal(""), TranslationChunk.index)
         joined = (
-            select(func.coalesce(func.string_agg(ordered, ""), ""))
+            select(func.coalesce(func.string_agg(TranslationChunk.translated_text, separator), ""))
             .where(TranslationChunk.translation_id == self.id)
             .scalar_subquery()
         )

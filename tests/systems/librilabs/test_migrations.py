@@ -1,0 +1,205 @@
+"""The migrations of librilabs: up, down, unchanged and changed models; plain Alembic."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bedplate.migrations.upgrade import downgrade, upgrade
+from bedplate.system import System
+from bedplate.testing.clones import ScratchDatabase
+from bedplate.testing.stack import Servers
+from tests.systems.librilabs.conftest import asker
+from tests.texts import ROOT
+
+FOLDER = ROOT / "systems" / "librilabs"
+# Everything that a revision could leave behind, but Alembic's own table and extensions' parts.
+LEFT = """
+SELECT 'relation ' || c.relname AS name FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'alembic_version%'
+UNION ALL
+SELECT 'type ' || t.typname FROM pg_type t
+WHERE t.typnamespace = 'public'::regnamespace AND t.typname NOT LIKE '%alembic_version'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.deptype = 'e')
+  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_type e ON e.oid = d.refobjid
+                  WHERE d.objid = t.oid AND d.deptype = 'i')
+UNION ALL
+SELECT 'function ' || p.proname FROM pg_proc p
+WHERE p.pronamespace = 'public'::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'trigger ' || t.tgname FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'public'::regnamespace
+"""
+
+
+async def test_L4_autogenerate_on_unchanged_models_finds_nothing(
+    librilabs_database: ScratchDatabase,
+) -> None:
+    """A difference that is always there hides those that matter."""
+    checked = await alembic(FOLDER, librilabs_database, "check")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "No new upgrade operations detected" in checked.stdout + checked.stderr
+
+
+async def test_L4_a_changed_model_becomes_a_revision_that_can_be_applied(
+    blank_database: ScratchDatabase, tmp_path: Path
+) -> None:
+    """With its message, in plain Alembic's words, and the file made is applied as it is."""
+    folder = _copy_of_the_system(tmp_path)
+    upgraded = await alembic(folder, blank_database, "upgrade", "head")
+    assert upgraded.returncode == 0, upgraded.stderr
+    model = folder / "models" / "user.py"
+    model.write_text(
+        model.read_text().replace(
+            "    documents: Mapped[list",
+            "    shelf: Mapped[str | None] = mapped_column(String(40), index=True)\n"
+            "    documents: Mapped[list",
+            1,
+        )
+    )
+
+    made = await alembic(
+        folder, blank_database, "revision", "--autogenerate", "-m", "Give readers a shelf"
+    )
+
+    assert made.returncode == 0, made.stderr
+    (path,) = (folder / "migrations" / "versions").glob("*give_readers_a_shelf.py")
+    text = path.read_text()
+    assert "Give readers a shelf" in text
+    assert re.findall(r"op\.(\w+)", text) == [
+        "add_column",
+        "create_index",
+        "f",
+        "drop_index",
+        "f",
+        "drop_column",
+    ]
+    applied = await alembic(folder, blank_database, "upgrade", "head")
+    assert applied.returncode == 0, applied.stderr
+    ask = asker(blank_database)
+    assert await ask("SELECT shelf FROM users") == []
+    assert (await alembic(folder, blank_database, "check")).returncode == 0
+    undone = await alembic(folder, blank_database, "downgrade", "-1")
+    assert undone.returncode == 0, undone.stderr
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await ask("SELECT shelf FROM users")
+
+
+async def test_L4_plain_alembic_works_from_the_systems_folder(
+    blank_database: ScratchDatabase,
+) -> None:
+    """The commands that everybody knows, as the specification writes them."""
+    version = await alembic(FOLDER, blank_database, "--version")
+    assert version.stdout.startswith("alembic ")
+
+    current = await alembic(FOLDER, blank_database, "current")
+    assert current.returncode == 0, current.stderr
+    ask = asker(blank_database)
+    assert not (await ask("SELECT to_regclass('alembic_version')"))[0][0], "it creates nothing"
+    for command in (["upgrade", "head"], ["downgrade", "-1"], ["upgrade", "head"]):
+        ran = await alembic(FOLDER, blank_database, *command)
+        assert ran.returncode == 0, ran.stderr
+    heads = await alembic(FOLDER, blank_database, "heads")
+    assert heads.stdout.split() == ["0001", "(head)"]
+    current = await alembic(FOLDER, blank_database, "current")
+    assert "0001 (head)" in current.stdout
+    ran = await alembic(FOLDER, blank_database, "downgrade", "base")
+    assert ran.returncode == 0, ran.stderr
+    assert await ask(LEFT) == []
+    assert "asyncio.run" in (ROOT / "src/bedplate/migrations/env.py").read_text()
+    ini = (FOLDER / "alembic.ini").read_text()
+    assert "script_location" in ini
+    assert "sqlalchemy.url" not in ini
+
+
+async def test_L5_downgrade_leaves_nothing_and_upgrade_works_again(
+    blank_database: ScratchDatabase, librilabs: System
+) -> None:
+    """What is left behind makes the next upgrade fail."""
+    ask = asker(blank_database)
+    settings = blank_database.settings()
+    assert (await upgrade(librilabs, settings)).head == "0001"
+    assert await ask(LEFT) != []
+
+    await downgrade(librilabs, settings, "base")
+
+    assert await ask(LEFT) == []
+    assert (await upgrade(librilabs, settings)).head == "0001"
+
+
+async def test_L10_a_server_without_uuid_ossp_is_warned_about_and_migrated(
+    blank_database: ScratchDatabase, librilabs: System, stack: Servers
+) -> None:
+    """No id depends on it, and a failed CREATE EXTENSION would abort the revision."""
+    if stack.state is None:
+        pytest.skip("the server named by TEST_DATABASE_URL decides which extensions it offers")
+    await _hide_our_extension(stack, blank_database)
+    ask = asker(blank_database)
+    offered = await ask("SELECT FROM pg_available_extensions WHERE name = 'uuid-ossp'")
+    assert offered == []
+
+    ran = await alembic(FOLDER, blank_database, "upgrade", "head")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "does not offer the extension uuid-ossp" in ran.stderr
+    assert await ask("SELECT FROM pg_extension WHERE extname = 'uuid-ossp'") == []
+    ((made,),) = await ask("INSERT INTO users (email) VALUES ('a@example.org') RETURNING id")
+    assert made
+
+
+async def alembic(
+    folder: Path, scratch: ScratchDatabase, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Plain `alembic` in a system's folder, as a person types it."""
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=folder,
+            env={**_environment(), **scratch.variables()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return await asyncio.to_thread(run)
+
+
+def _environment() -> dict[str, str]:
+    # A variable of this system would win over the DATABASE_URL of the test.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LIBRILABS_", "DATABASE_", "MIGRATION_"))
+    }
+
+
+def _copy_of_the_system(folder: Path) -> Path:
+    """A project of its own with this system in it, whose models a test may change."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(
+        ROOT / "systems", folder / "systems", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return folder / "systems" / "librilabs"
+
+
+async def _hide_our_extension(stack: Servers, scratch: ScratchDatabase) -> None:
+    """In this database the server looks for extensions in its own folder alone."""
+    connection: Any = await asyncpg.connect(**stack.admin.connect_arguments())
+    try:
+        await connection.execute(
+            f"ALTER DATABASE \"{scratch.url.database}\" SET extension_control_path = '$system'"
+        )
+    finally:
+        await connection.close()

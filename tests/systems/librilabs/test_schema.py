@@ -1,0 +1,384 @@
+"""The schema that the initial migration makes, read from the catalogue and tried on rows."""
+
+import uuid
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import inspect
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from systems.librilabs.models import Base, Document, Translation, User
+from systems.librilabs.readers import Reader
+from systems.librilabs.repositories import Documents
+from systems.librilabs.uploads import Upload
+from tests.systems.librilabs.conftest import Catalogue
+
+COLUMNS = """
+SELECT a.attname AS name,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull AS is_nullable
+FROM pg_attribute a
+WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
+"""
+CONSTRAINTS = """
+SELECT conname AS name, contype::text AS kind, pg_get_constraintdef(oid) AS definition
+FROM pg_constraint
+WHERE conrelid = $1::regclass AND contype <> 'n'
+"""
+INDEXES = """
+SELECT t.relname AS table_name, am.amname AS method,
+       array(SELECT a.attname::text
+             FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+             ORDER BY k.place) AS columns
+FROM pg_index i
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_am am ON am.oid = c.relam
+WHERE t.relnamespace = 'public'::regnamespace AND i.indisvalid
+"""
+FOREIGN_KEYS = """
+SELECT c.conrelid::regclass::text AS table_name, a.attname AS column_name,
+       c.confrelid::regclass::text AS referred, c.confdeltype::text AS on_delete
+FROM pg_constraint c
+JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
+"""
+TIMESTAMPS = """
+SELECT table_name || '.' || column_name AS name, data_type
+FROM information_schema.columns
+WHERE table_schema = 'public' AND data_type LIKE ANY (ARRAY['timestamp%', 'date', 'time%'])
+"""
+
+INSERT_USER = "INSERT INTO users (email) VALUES ($1) RETURNING id"
+INSERT_DOCUMENT = """
+INSERT INTO documents (content, file_name, file_size, source_language, user_id, session_id)
+VALUES ('text', 'a.txt', $1, 'en', $2, $3) RETURNING id
+"""
+INSERT_TRANSLATION = """
+INSERT INTO translations
+       (document_id, target_language, status, progress_percentage, user_id, session_id)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
+"""
+
+TEXT, SHORT, UUID, INTEGER, TIME = (
+    "text",
+    "character varying(255)",
+    "uuid",
+    "integer",
+    "timestamp with time zone",
+)
+
+
+async def test_L5_the_migration_makes_exactly_the_base_schema(catalogue: Catalogue) -> None:
+    """Models and documents speak of these tables; one more or less is somebody's surprise."""
+    tables = await catalogue("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+    assert {row["tablename"] for row in tables} == {
+        "users",
+        "documents",
+        "translations",
+        "document_passages",
+        "translation_chunks",
+        "alembic_version",
+    }
+    assert set(Base.metadata.tables) == {row["tablename"] for row in tables} - {"alembic_version"}
+    for table in Base.metadata.tables.values():
+        found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
+        assert found == {column.name: column.nullable for column in table.columns}
+
+
+async def test_L10_uuid_ossp_is_enabled_and_works(catalogue: Catalogue) -> None:
+    """The specification asks for it, and a managed server's SQL may use it."""
+    (made,) = await catalogue("SELECT uuid_generate_v4() AS id")
+    extensions = await catalogue("SELECT extname FROM pg_extension")
+
+    assert "uuid-ossp" in {row["extname"] for row in extensions}
+    assert isinstance(made["id"], uuid.UUID)
+
+
+async def test_L11_users_has_its_columns_and_email_is_unique(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """One address is one reader."""
+    assert await _columns(catalogue, "users") == {
+        "id": (UUID, False),
+        "email": (SHORT, False),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+    }
+    constraints = await _constraints(catalogue, "users")
+    assert constraints["pk_users"] == "PRIMARY KEY (id)"
+    assert constraints["uq_users_email"] == "UNIQUE (email)"
+
+    ((made,),) = await catalogue(INSERT_USER, "a@example.org")
+    assert isinstance(made, uuid.UUID)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await catalogue(INSERT_USER, "a@example.org")
+    with pytest.raises(asyncpg.StringDataRightTruncationError):
+        await catalogue(INSERT_USER, "a" * 256)
+
+
+async def test_L12_documents_has_its_columns_and_checks(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """What the application forgets, the database refuses."""
+    assert await _columns(catalogue, "documents") == {
+        "id": (UUID, False),
+        "content": (TEXT, False),
+        "file_name": (SHORT, False),
+        "file_size": (INTEGER, False),
+        "source_language": ("character varying(10)", False),
+        "user_id": (UUID, True),
+        "session_id": (SHORT, True),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+    }
+    assert (await _constraints(catalogue, "documents"))["pk_documents"] == "PRIMARY KEY (id)"
+
+    ((user_id,),) = await catalogue(INSERT_USER, "a@example.org")
+    for size in (0, 10_485_760):
+        assert await catalogue(INSERT_DOCUMENT, size, None, "session")
+    assert await catalogue(INSERT_DOCUMENT, 1, user_id, None)
+    for size in (-1, 10_485_761):
+        await _refuses(catalogue, "ck_documents_file_size", INSERT_DOCUMENT, size, None, "s")
+    await _refuses(catalogue, "ck_documents_owner", INSERT_DOCUMENT, 1, None, None)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await catalogue(INSERT_DOCUMENT, 1, uuid.uuid4(), None)
+
+
+async def test_L13_translations_has_its_columns_and_checks(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """A status that nobody knows, or 101 percent, must not be stored by anybody."""
+    assert await _columns(catalogue, "translations") == {
+        "id": (UUID, False),
+        "document_id": (UUID, False),
+        "target_language": ("character varying(10)", False),
+        "translated_content": (TEXT, True),
+        "status": ("character varying(20)", False),
+        "progress_percentage": (INTEGER, False),
+        "translation_state": ("jsonb", True),
+        "user_id": (UUID, True),
+        "session_id": (SHORT, True),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+    }
+    assert (await _constraints(catalogue, "translations"))["pk_translations"] == "PRIMARY KEY (id)"
+
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
+    statuses = ("pending", "in_progress", "completed", "failed")
+    for number, status in enumerate(statuses):
+        row = (document, f"x{number}", status, number * 33, None, "s")
+        assert await catalogue(INSERT_TRANSLATION, *row)
+    await _refuses(
+        catalogue,
+        "ck_translations_status",
+        INSERT_TRANSLATION,
+        *(document, "de", "done", 0, None, "s"),
+    )
+    await _refuses(
+        catalogue,
+        "ck_translations_owner",
+        INSERT_TRANSLATION,
+        *(document, "de", "pending", 0, None, None),
+    )
+    for column in ("document_id", "target_language", "status", "progress_percentage"):
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await catalogue(f"UPDATE translations SET {column} = NULL")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await catalogue(INSERT_TRANSLATION, uuid.uuid4(), "de", "pending", 0, None, "s")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await catalogue(INSERT_TRANSLATION, document, "de", "pending", 0, uuid.uuid4(), None)
+
+
+@pytest.mark.parametrize("progress", [-1, 101])
+async def test_L13_progress_out_of_range_is_refused(
+    catalogue: Catalogue, committed: object, progress: int
+) -> None:
+    """A percentage that is none would break every bar that shows it."""
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
+
+    await _refuses(
+        catalogue,
+        "ck_translations_progress_percentage",
+        INSERT_TRANSLATION,
+        *(document, "de", "pending", progress, None, "s"),
+    )
+
+
+async def test_L14_one_translation_for_a_document_and_language(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """The constraint bears the name that the specification gives it, on these two columns."""
+    constraints = await _constraints(catalogue, "translations")
+    assert constraints["unique_document_target_language"] == (
+        "UNIQUE (document_id, target_language)"
+    )
+
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
+    await catalogue(INSERT_TRANSLATION, document, "de", "pending", 0, None, "s")
+    with pytest.raises(asyncpg.UniqueViolationError, match="unique_document_target_language"):
+        await catalogue(INSERT_TRANSLATION, document, "de", "pending", 0, None, "s")
+    assert await catalogue(INSERT_TRANSLATION, document, "fr", "pending", 0, None, "s")
+
+
+async def test_L15_everything_of_a_deleted_row_goes_with_it(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """A translation without its document, or a text without its owner, is nobody's."""
+    found = {
+        (row["table_name"], row["column_name"], row["referred"], row["on_delete"])
+        for row in await catalogue(FOREIGN_KEYS)
+    }
+    assert found == {
+        ("documents", "user_id", "users", "c"),
+        ("translations", "document_id", "documents", "c"),
+        ("translations", "user_id", "users", "c"),
+        ("document_passages", "document_id", "documents", "c"),
+        ("translation_chunks", "translation_id", "translations", "c"),
+    }
+
+    ((user_id,),) = await catalogue(INSERT_USER, "a@example.org")
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, user_id, None)
+    for language in ("de", "fr"):
+        await catalogue(INSERT_TRANSLATION, document, language, "pending", 0, user_id, None)
+    assert (await catalogue("SELECT count(*) FROM translations"))[0][0] == 2
+    await catalogue("DELETE FROM users")
+    for table in ("documents", "translations"):
+        assert (await catalogue(f"SELECT count(*) FROM {table}"))[0][0] == 0
+
+
+async def test_L15_no_relationship_is_loaded_implicitly(session: AsyncSession) -> None:
+    """In async code an implicit load is a MissingGreenlet somewhere far from its cause."""
+    relationships = [each for mapper in Base.registry.mappers for each in mapper.relationships]
+    assert relationships
+    assert {each.lazy for each in relationships} == {"raise"}
+    assert {"translations", "passages", "user"} == set(inspect(Document).relationships.keys())
+    assert {"document", "chunks", "user"} == set(inspect(Translation).relationships.keys())
+
+    stored = await Documents(session, Reader(session_id="s")).store(
+        Upload("a.txt", 4, "text"), "en"
+    )
+    session.expunge_all()
+    found = await session.get_one(Document, stored.id)
+    for attribute in ("translations", "passages", "user", "content"):
+        with pytest.raises(InvalidRequestError):
+            getattr(found, attribute)
+
+
+async def test_L15_a_document_has_many_translations(session: AsyncSession) -> None:
+    """The relationship works both ways when it is asked for."""
+    document = Document(
+        content="", file_name="a", file_size=0, source_language="en", session_id="s"
+    )
+    document.translations = [
+        Translation(target_language=language, session_id="s") for language in ("de", "fr")
+    ]
+    session.add(document)
+    await session.flush()
+    assert {each.document_id for each in document.translations} == {document.id}
+    assert all(each.document is document for each in document.translations)
+    user = User(email="a@example.org", documents=[document])
+    session.add(user)
+    await session.flush()
+    assert document.user_id == user.id
+
+
+async def test_L16_updated_at_moves_for_every_update_of_every_table(
+    catalogue: Catalogue, committed: object
+) -> None:
+    """Also for SQL that no ORM has seen; `created_at` stays."""
+    tables = await catalogue(
+        "SELECT table_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND column_name = 'updated_at'"
+    )
+    assert {row["table_name"] for row in tables} == {"users", "documents", "translations"}
+    triggers = await catalogue(
+        "SELECT tgrelid::regclass::text AS name, tgfoid::regproc::text AS function"
+        " FROM pg_trigger WHERE NOT tgisinternal"
+    )
+    assert {row["name"]: row["function"] for row in triggers} == {
+        row["table_name"]: "update_updated_at_column" for row in tables
+    }
+
+    await catalogue(INSERT_USER, "a@example.org")
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
+    await catalogue(INSERT_TRANSLATION, document, "de", "pending", 0, None, "s")
+    for (table,) in tables:
+        (before,) = await catalogue(f"SELECT created_at, updated_at FROM {table}")
+        (after,) = await catalogue(
+            f"UPDATE {table} SET updated_at = '2000-01-01' RETURNING created_at, updated_at"
+        )
+        assert after["updated_at"] > before["updated_at"]
+        assert after["created_at"] == before["created_at"]
+
+
+async def test_L17_every_time_has_a_zone(catalogue: Catalogue) -> None:
+    """A time without one means something else to each reader of it."""
+    found = {row["name"]: row["data_type"] for row in await catalogue(TIMESTAMPS)}
+
+    assert len(found) == 6
+    assert set(found.values()) == {TIME}
+
+
+async def test_L18_indexes_serve_keys_owners_states_and_the_search(catalogue: Catalogue) -> None:
+    """Without them every list, cascade and search reads whole tables."""
+    indexes = await catalogue(INDEXES)
+    first = {(row["table_name"], row["columns"][0]) for row in indexes}
+    gin = {(row["table_name"], *row["columns"]) for row in indexes if row["method"] == "gin"}
+
+    keys = {(row["table_name"], row["column_name"]) for row in await catalogue(FOREIGN_KEYS)}
+    assert keys <= first
+    assert {
+        ("documents", "session_id"),
+        ("translations", "session_id"),
+        ("translations", "status"),
+        ("documents", "created_at"),
+        ("translations", "created_at"),
+        ("document_passages", "config"),
+    } <= first
+    assert gin == {("document_passages", "tsv")}
+
+
+async def test_L18_passages_have_their_form(catalogue: Catalogue, committed: object) -> None:
+    """Passages of 8 kB with a stored tsvector of their language's, one at each place."""
+    assert await _columns(catalogue, "document_passages") == {
+        "document_id": (UUID, False),
+        "index": (INTEGER, False),
+        "text": (TEXT, False),
+        "config": ("regconfig", False),
+        "tsv": ("tsvector", False),
+    }
+    (generated,) = await catalogue(
+        "SELECT attgenerated::text AS kind FROM pg_attribute"
+        " WHERE attrelid = 'document_passages'::regclass AND attname = 'tsv'"
+    )
+    assert generated["kind"] == "s"
+
+    ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
+    insert = "INSERT INTO document_passages (document_id, index, text, config)"
+    values = " VALUES ($1, $2, $3, 'english') RETURNING tsv::text"
+    ((tsv,),) = await catalogue(insert + values, document, 0, "running readers")
+    assert tsv == "'reader':2 'run':1"
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await catalogue(insert + values, document, 0, "again")
+    assert await catalogue(insert + values, document, 1, "é" * 4096)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await catalogue(insert + values, document, 2, "é" * 4096 + "x")
+
+
+async def _columns(catalogue: Catalogue, table: str) -> dict[str, tuple[str, bool]]:
+    rows = await catalogue(COLUMNS, table)
+    return {row["name"]: (row["type"], row["is_nullable"]) for row in rows}
+
+
+async def _constraints(catalogue: Catalogue, table: str) -> dict[str, str]:
+    return {row["name"]: row["definition"] for row in await catalogue(CONSTRAINTS, table)}
+
+
+async def _refuses(catalogue: Catalogue, constraint: str, statement: str, *values: Any) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match=constraint):
+        await catalogue(statement, *values)
