@@ -30,7 +30,7 @@ from bedplate.servers.state import StackState, Step
 OnStep = Callable[[Step], None]
 DEFAULT_TIMEOUT = timedelta(seconds=60)
 # The supervisor has the same deadline and knows more to say: it may tell its error first.
-GRACE_SECONDS = 0.5
+GRACE_SECONDS = 5.0
 
 
 class RunningStack:
@@ -168,6 +168,9 @@ def _await_state(
                 raise decode_error(message["error"])
             elif message.get("state"):
                 return StackState.from_json(message["state"]), tuple(steps)
+    except WaitTimeoutError:
+        # The supervisor's own, which names the server.
+        raise
     except TimeoutError:
         raise WaitTimeoutError(
             "the embedded servers were not ready in time" + _ends_of_logs(folder),

@@ -57,6 +57,8 @@ class EmbeddedStack:
                 then()
             except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
                 errors.append(error)
+                # No use in waiting for the other: its start ends too.
+                self.stop()
 
         beside = threading.Thread(target=start_one, args=(self.valkey, lambda: None))
         if self.options.has_valkey:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bedplate.errors import ServerError
+from bedplate.errors import BedplateError, ServerError
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, one of them the closing zero.
 SOCKET_PATH_LIMIT = 103
@@ -138,6 +138,9 @@ def explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` into a `ServerError` that says what to do about it."""
     try:
         yield
+    except BedplateError:
+        # Some of ours are an `OSError` too, and say what to do already.
+        raise
     except OSError as error:
         raise ServerError(
             f"{error.filename or path} cannot be used: {error.strerror}",

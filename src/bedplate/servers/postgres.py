@@ -99,6 +99,10 @@ class Postgres(Server):
         if not self.data_folder().exists():
             self._initialise()
         self._require_same_major()
+        # Left by a server that was killed; their pids mean nothing, and it runs no more: the
+        # supervisor has stopped every orphan, under the lock.
+        for stale in self._account.run.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
 
     def command(self) -> list[str]:
         """The server itself, so that the child's pid is the postmaster's."""
