@@ -44,11 +44,20 @@ class History:
         return tuple(sorted(set(self.revisions) - parents))
 
     def pending(self, current: Iterable[str]) -> tuple[Revision, ...]:
-        """What is not applied in a database that is at `current`, in the order of applying."""
+        """What is not applied in a database that is at `current`, in the order of applying.
+
+        Nothing when the database is ahead: what it has, only the newer code knows.
+        """
+        if self.is_ahead(current):
+            return ()
         applied = set(self._lineage(current))
         return tuple(
             self.revisions[number] for number in self._lineage(self.heads) if number not in applied
         )
+
+    def is_ahead(self, current: Iterable[str]) -> bool:
+        """Whether a newer release, since rolled back, has migrated the database."""
+        return not set(current) <= set(self.revisions)
 
     def _lineage(self, numbers: Iterable[str]) -> list[str]:
         """The numbers and all that they build upon, parents first."""

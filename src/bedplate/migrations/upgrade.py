@@ -47,7 +47,10 @@ class UpgradeResult:
 
 @dataclass(frozen=True)
 class MigrationStatus:
-    """Where a database is, and what is missing; pending ones of ours are `bedplate:0001`."""
+    """Where a database is, and what is missing; pending ones of ours are `bedplate:0001`.
+
+    `is_ahead`: a newer release has migrated it, and this one was put back. Nothing is pending then.
+    """
 
     layer: str | None
     layer_head: str
@@ -55,6 +58,7 @@ class MigrationStatus:
     heads: tuple[str, ...]
     pending: tuple[str, ...]
     is_granted: bool
+    is_ahead: bool = False
 
     @property
     def is_current(self) -> bool:
@@ -74,7 +78,7 @@ async def upgrade(
     head = found.heads[0] if found.heads else None
     if found.is_current:
         return UpgradeResult((), head, timedelta())
-    run = None if system.migrations is None else "upgrade"
+    run = None if system.migrations is None or found.is_ahead else "upgrade"
     journal = Journal(on_step)
     waited = await _run(system, settings, run, "heads", timeout, journal)
     return UpgradeResult(tuple(each.revision for each in journal.applied), head, waited)
@@ -118,6 +122,7 @@ async def status(system: System, settings: Settings) -> MigrationStatus:
         heads=history.heads,
         pending=(*missing, *(each.number for each in history.pending(current))),
         is_granted=granted,
+        is_ahead=history.is_ahead(current),
     )
 
 

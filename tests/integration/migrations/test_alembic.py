@@ -41,10 +41,11 @@ async def test_upgrade_and_downgrade_work_as_ever(
     assert (await status(sample, settings)).is_current
     assert alembic("current").stdout.split() == ["0003", "(head)"]
     assert alembic("downgrade", "-1").returncode == 0
-    assert alembic("current").stdout.split() == ["0002"]
+    assert (await status(sample, settings)).current == ("0002",)
     assert alembic("upgrade", "+1").returncode == 0
+    assert (await status(sample, settings)).current == ("0003",)
     assert alembic("downgrade", "base").returncode == 0
-    assert alembic("current").stdout == ""
+    assert (await status(sample, settings)).current == ()
 
 
 def test_unchanged_models_give_an_empty_revision(alembic: Alembic, tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ async def test_downgrade_takes_back_the_systems_tables_only(
     assert (await upgrade(sample, settings)).applied == ALL[1:]
 
 
+async def test_release_that_was_put_back_starts_on_a_newer_database(
+    sample: "System", settings: "Settings", owner: Any
+) -> None:
+    """Rolling back a deploy must not need a downgrade, which loses rows."""
+    await upgrade(sample, settings)
+    await owner.execute("UPDATE alembic_version SET version_num = '0099'")
+    assert (await status(sample, settings)).is_ahead
+    assert (await upgrade(sample, settings)).applied == ()
+
+
 async def test_serving_role_reads_and_writes_rows_and_nothing_else(
     sample: "System", settings: "Settings", owner: Any
 ) -> None:
