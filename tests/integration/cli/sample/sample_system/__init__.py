@@ -1,0 +1,1 @@
+"""The smallest system: no table, no task, one seed and one route."""
