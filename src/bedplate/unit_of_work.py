@@ -19,8 +19,9 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import anyio
-from sqlalchemy import Executable, Result, ScalarResult
+from sqlalchemy import Executable, Result, ScalarResult, event
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from bedplate.delivery import outbox
 from bedplate.errors import DatabaseUnreachableError, TransactionEndedError
@@ -40,6 +41,18 @@ LastStep = Callable[[AsyncSession], Awaitable[None]]
 # COMMIT and ROLLBACK cannot be cancelled, so they must end by themselves when the server is gone.
 COMMIT_TIMEOUT = timedelta(seconds=30)
 ROLLBACK_TIMEOUT = timedelta(seconds=5)
+
+
+class TransactionSession(Session):
+    """A session for one transaction: kept beyond it, it would begin others that nobody ends."""
+
+    is_ended = False
+
+
+@event.listens_for(TransactionSession, "after_transaction_create")
+def _refuse_another(session: TransactionSession, _transaction: object) -> None:
+    if session.is_ended:
+        raise _ended()
 
 
 class UnitOfWork:
@@ -147,10 +160,9 @@ class UnitOfWork:
             async with self.session.begin_nested():
                 yield
         except BaseException:
-            for pending, count in zip(
-                (self._jobs, self._messages, self._last_steps), counts, strict=True
-            ):
-                del pending[count:]
+            del self._jobs[counts[0] :]
+            del self._messages[counts[1] :]
+            del self._last_steps[counts[2] :]
             raise
 
     def mark_rollback(self, reason: str) -> None:
@@ -170,10 +182,7 @@ class UnitOfWork:
 
     def _check_open(self) -> None:
         if self._is_ended:
-            raise TransactionEndedError(
-                "the unit of work has ended",
-                hint="Do it inside `async with layer.transaction()`, or in one of its own.",
-            )
+            raise _ended()
 
 
 def transact(
@@ -191,7 +200,10 @@ def transact(
 async def _transact(
     database: Database, after_commit: Callable[[UnitOfWork], None]
 ) -> AsyncIterator[UnitOfWork]:
-    uow = UnitOfWork(database.session())
+    session = AsyncSession(
+        database.engine, expire_on_commit=False, sync_session_class=TransactionSession
+    )
+    uow = UnitOfWork(session)
     with database.translating():
         try:
             yield uow
@@ -236,7 +248,7 @@ async def discard(session: AsyncSession) -> None:
         log.warning("A rollback failed; its connection is closed", exc_info=True)
         await session.invalidate()
     finally:
-        await session.close()
+        await _close(session)
 
 
 async def _abandon(uow: UnitOfWork) -> None:
@@ -247,20 +259,37 @@ async def _abandon(uow: UnitOfWork) -> None:
 async def _commit(uow: UnitOfWork, after_commit: Callable[[UnitOfWork], None]) -> None:
     """The critical section: from here on the outcome is the server's, and is awaited."""
     session = uow._session  # noqa: SLF001 - the unit of work's own other half
+    limit = asyncio.timeout(COMMIT_TIMEOUT.total_seconds())
     try:
         failpoint("tx.before_commit")
-        async with asyncio.timeout(COMMIT_TIMEOUT.total_seconds()):
+        async with limit:
             await session.commit()
-    except TimeoutError as error:
-        await session.invalidate()
-        raise DatabaseUnreachableError(
-            f"PostgreSQL did not answer COMMIT within {COMMIT_TIMEOUT.total_seconds():g} s",
-            hint="Whether it was committed is not known: read before doing it again.",
-            reason="commit_unanswered",
-        ) from error
-    except BaseException:
+    except BaseException as error:
         await discard(session)
+        if limit.expired():
+            raise _unanswered() from error
         raise
     failpoint("tx.after_commit")
-    await session.close()
+    await _close(session)
     after_commit(uow)
+
+
+async def _close(session: AsyncSession) -> None:
+    await session.close()
+    if isinstance(session.sync_session, TransactionSession):
+        session.sync_session.is_ended = True
+
+
+def _ended() -> TransactionEndedError:
+    return TransactionEndedError(
+        "the unit of work has ended",
+        hint="Do it inside `async with layer.transaction()`, or in one of its own.",
+    )
+
+
+def _unanswered() -> DatabaseUnreachableError:
+    return DatabaseUnreachableError(
+        f"PostgreSQL did not answer COMMIT within {COMMIT_TIMEOUT.total_seconds():g} s",
+        hint="Whether it was committed is not known: read before doing it again.",
+        reason="commit_unanswered",
+    )

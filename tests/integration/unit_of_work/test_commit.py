@@ -168,6 +168,16 @@ async def test_use_after_the_end_is_refused(
         use(uow)
 
 
+async def test_a_session_kept_beyond_the_end_is_refused(layer: DataLayer, outside: Outside) -> None:
+    """It would begin a transaction that nobody ends, and hold a connection for it."""
+    async with layer.transaction() as uow:
+        kept = uow.session
+        await kept.execute(text("SELECT 1"))
+    with pytest.raises(TransactionEndedError):
+        await kept.execute(text("SELECT 1"))
+    await outside.assert_quiet()
+
+
 async def test_jobs_cost_one_statement_however_many(layer: DataLayer, outside: Outside) -> None:
     """A loop that enqueues must not become a loop of round trips."""
     with counted_statements(layer) as few:
@@ -289,6 +299,18 @@ async def test_a_connection_that_breaks_is_an_error_of_ours(
             await uow.execute(INSERT, {"note": "gone, too"})
     await outside.assert_quiet()
     assert await outside.counts() == (0, 0, 0)
+
+
+async def test_a_commit_without_an_answer_ends_in_time(
+    layer: DataLayer, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be cancelled, so a server that vanished must not hold its caller for ever."""
+    monkeypatch.setattr("bedplate.unit_of_work.COMMIT_TIMEOUT", timedelta(milliseconds=100))
+    with pytest.raises(DatabaseUnreachableError, match="did not answer COMMIT") as caught:
+        async with layer.transaction() as uow:
+            await uow.execute(INSERT, {"note": "slow"})
+    assert "not known" in caught.value.hint
+    await outside.assert_quiet()
 
 
 async def test_a_layer_that_is_not_open_says_so(librilabs_settings: Settings) -> None:
