@@ -149,9 +149,13 @@ def stop(project: Project, timeout: timedelta = DEFAULT_TIMEOUT) -> list[Step]:
     with explained(folder.path):
         lock = _wait_for_lock(folder, deadline)
         try:
-            return steps + stop_orphans(folder)
+            steps += stop_orphans(folder)
+            run = folder.find_run()
+            if run is not None:
+                folder.remove_run(run)
         finally:
             os.close(lock)
+    return steps
 
 
 def _await_state(
