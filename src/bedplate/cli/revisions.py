@@ -1,4 +1,7 @@
-"""Writes a new revision of a system with Alembic's autogenerate. Called by `migrate new`."""
+"""Writes a new revision of a system with Alembic's autogenerate. Called by `migrate new`.
+
+A system without Alembic's files gets them first.
+"""
 
 import io
 import os
@@ -12,6 +15,8 @@ from alembic.util import CommandError
 
 from bedplate.environment import prefixed_for
 from bedplate.errors import MigrationError
+from bedplate.migrations.revisions import INI
+from bedplate.migrations.scaffold import scaffold
 from bedplate.project import Project
 from bedplate.system import load_system
 
@@ -22,12 +27,15 @@ def write_revision(project: Project, name: str, variables: Mapping[str, str], me
     if system.migrations is None:
         raise MigrationError(
             f"system {name!r} has no migrations",
-            hint="Give System(migrations=Path(...)): the folder that holds its alembic.ini.",
+            hint="Give System(migrations=Path(...)): a folder for its revisions.",
         )
+    if not (system.migrations / INI).exists():
+        target = str(project.entry(name).target)
+        scaffold(system.migrations, root=project.root, name=name, target=target)
     # env.py reads the environment, as under plain `alembic`.
     os.environ.update(variables)
     os.environ.update(prefixed_for(name, variables, ("DATABASE_URL",)))
-    config = Config(str(system.migrations / "alembic.ini"), stdout=io.StringIO())
+    config = Config(str(system.migrations / INI), stdout=io.StringIO())
     try:
         made = command.revision(config, message, autogenerate=True)
     except CommandError as error:
