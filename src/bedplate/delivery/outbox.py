@@ -8,7 +8,7 @@ never act on one message at a time; a failure sets `not_before` and counts, and 
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -139,8 +139,8 @@ SELECT extract(epoch FROM clock_timestamp() - not_before)::double precision AS l
 
 async def insert(connection: Connection, pending: Sequence[PendingMessage]) -> None:
     """Insert messages, in one statement."""
-    rows = [{**asdict(each), "id": str(each.id)} for each in pending]
-    await connection.execute(INSERT, {"messages": json.dumps(rows)})
+    rows = [{name: getattr(each, name) for name in PendingMessage.__slots__} for each in pending]
+    await connection.execute(INSERT, {"messages": json.dumps(rows, default=str)})
 
 
 async def take(

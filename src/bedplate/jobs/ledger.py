@@ -11,7 +11,7 @@ they lock the job's row, and the heartbeat waits for that lock.
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -107,8 +107,11 @@ async def insert(connection: Connection, pending: Sequence[PendingJob]) -> froze
 
     One is left out when a live job has its task and dedup key.
     """
-    rows = json.dumps([asdict(each) for each in pending], default=_as_json)
-    found = await connection.execute(statements.INSERT, {"jobs": rows})
+    # By name, and not by `asdict`, which copies deeply and costs more than all the rest.
+    rows = [{name: getattr(each, name) for name in PendingJob.__slots__} for each in pending]
+    found = await connection.execute(
+        statements.INSERT, {"jobs": json.dumps(rows, default=_as_json)}
+    )
     return frozenset(found.scalars())
 
 
