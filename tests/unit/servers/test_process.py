@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,8 @@ def test_a_reused_pid_is_not_stopped(child: Child, field: str) -> None:
     """Another start time or executable means another process, which must live."""
     identity = process.identify(child.pid)
     assert identity is not None
-    stale = replace(identity, **{field: "another"})  # type: ignore[arg-type] - both are texts
+    change: dict[str, Any] = {field: "another"}
+    stale = replace(identity, **change)
     assert process.stop_verified(stale, [(signal.SIGKILL, SECOND)])
     assert child.poll() is None
 
