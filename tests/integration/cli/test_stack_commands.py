@@ -12,7 +12,8 @@ import pytest
 
 from tests.integration.cli.conftest import Bedplate
 
-pytestmark = pytest.mark.usefixtures("up")
+# One worker of pytest-xdist: the tests share one stack.
+pytestmark = [pytest.mark.usefixtures("up"), pytest.mark.xdist_group("cli-stack")]
 
 
 @pytest.fixture(scope="module")

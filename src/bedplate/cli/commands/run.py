@@ -15,10 +15,15 @@ from bedplate.cli.options import Invocation, declare
 from bedplate.cli.run_record import hold_record
 from bedplate.cli.stack import attached, find_stand, stack_variables
 from bedplate.environment import DEVELOPMENT_MARK
+from bedplate.errors import SettingsError
 
 
 @declare("run", "Start everything: servers, migrations, seeds, API, relay, worker.")
-@click.option("--port", type=int, help="Of the API; another is taken when it is in use. [8000]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Of the API; another is taken when it is in use. [8000]",
+)
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to be ready.")
 @click.option("--no-seed", is_flag=True, help="Create nothing in the databases.")
 def command(invocation: Invocation, port: int | None, timeout: float, no_seed: bool) -> int:
@@ -27,6 +32,7 @@ def command(invocation: Invocation, port: int | None, timeout: float, no_seed: b
     require_consent(invocation, stand, "migrate and seed")
     project, output = stand.project, invocation.output
     limit = timedelta(seconds=timeout)
+    wanted = _read_port(invocation) if port is None else port
     with (
         hold_record(project.state) as record,
         ended_by_signals(),
@@ -47,7 +53,15 @@ def command(invocation: Invocation, port: int | None, timeout: float, no_seed: b
             output.note("production is not seeded by `run`; `bedplate seed --yes` does it")
         elif not no_seed:
             asyncio.run(rollout.seed_all(project, variables, output))
-        wanted = port or int(invocation.variables.get("BEDPLATE_PORT", "8000"))
         with open_listener(wanted, output) as listener:
             everything = Everything(invocation, stand, running, variables, listener, record)
             return asyncio.run(everything.run(limit))
+
+
+def _read_port(invocation: Invocation) -> int:
+    raw = invocation.variables.get("BEDPLATE_PORT", "8000")
+    if raw.isdecimal() and int(raw) < 65536:
+        return int(raw)
+    raise SettingsError(
+        "BEDPLATE_PORT is no port", hint="Set it to a number below 65536.", variable="BEDPLATE_PORT"
+    )
