@@ -124,7 +124,11 @@ def create_document_passages() -> None:
         ),
     )
     op.create_index(
-        "ix_document_passages_tsv", "document_passages", ["tsv"], postgresql_using="gin"
+        "ix_document_passages_tsv",
+        "document_passages",
+        ["tsv"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
     )
     op.create_index("ix_document_passages_config", "document_passages", ["config"])
 
