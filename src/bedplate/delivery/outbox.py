@@ -151,7 +151,10 @@ async def take(
     `skipped`: kinds whose destination is in backoff. Act, then `delete` or `put_back`, commit.
     """
     found = await connection.execute(TAKE, {"limit": limit, "skipped": list(skipped)})
-    return [Message(*row[:4], _decoded(row.payload), row.attempts) for row in found]
+    return [
+        Message(row.id, row.kind, row.key, row.version, _decoded(row.payload), row.attempts)
+        for row in found
+    ]
 
 
 async def delete(connection: Connection, message_ids: Iterable[UUID]) -> None:
