@@ -4,6 +4,7 @@ The template's name carries a hash of the revisions and of the server's version,
 right for as long as it exists; one process builds it, under a lock, under another name first.
 """
 
+import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import asyncpg
 
 from bedplate.migrations import grants
 from bedplate.migrations.layer_schema import layer_revisions
@@ -116,6 +119,10 @@ class Clones:
         self._background.run(self._create_clone(system, scratch))
         return scratch
 
+    def template_name(self, system: System) -> str:
+        """What the system's template is called on this server, whether it is there or not."""
+        return self._background.run(self._name_template(system))
+
     def watch(self, scratch: ScratchDatabase) -> None:
         """Prepare a database that was filled by hand for `reset`; `clone` does so by itself."""
         self._background.run(self._watch(scratch))
@@ -141,7 +148,9 @@ class Clones:
         database = Database(self._servers.admin.with_database(scratch.url.database))
         connection = await database.connect()
         try:
-            await connection.execute(CREATE_VECTOR)
+            # Who is no superuser may do without; a migration that needs it will say so.
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(CREATE_VECTOR)
         finally:
             await connection.close()
 
@@ -157,15 +166,19 @@ class Clones:
         await reset.prepare()
 
     async def _ensure_template(self, system: System) -> str:
-        role = self._servers.roles[system.name]
-        version = await self._connection.fetchval(READ_VERSION)
-        name = f"{PREFIX}_template_{system.name}_{_hash_of(system, version, role)}"
+        name = await self._name_template(system)
         if await self._connection.fetchval(IS_THERE, name):
             return name
         async with MigrationLock(self._admin, timeout=BUILD_TIMEOUT, namespace=NAMESPACE):
             if not await self._connection.fetchval(IS_THERE, name):
                 await self._build(system, name)
         return name
+
+    async def _name_template(self, system: System) -> str:
+        role = self._servers.roles[system.name]
+        owner = self._servers.owners[system.name].user
+        version = await self._connection.fetchval(READ_VERSION)
+        return f"{PREFIX}_template_{system.name}_{_hash_of(system, version, owner, role)}"
 
     async def _build(self, system: System, name: str) -> None:
         """Under another name until it is done: a builder may be killed."""
@@ -195,9 +208,9 @@ class Clones:
             await self._resets.pop(name)[1].close()
 
 
-def _hash_of(system: System, version: str, role: str) -> str:
+def _hash_of(system: System, version: str, owner: str, role: str) -> str:
     """Of everything that decides what a migrated database looks like."""
-    digest = hashlib.sha256(f"{version}\0{role}\0".encode())
+    digest = hashlib.sha256(f"{version}\0{owner}\0{role}\0".encode())
     for revision in layer_revisions():
         digest.update(revision.sql.encode())
     digest.update(Path(grants.__file__).read_bytes())

@@ -143,11 +143,13 @@ async def test_role_that_cannot_be_made_is_explained(
     sample: "System", settings: "Settings", owner: Any
 ) -> None:
     """On a managed server the owner may often not create roles: say what an administrator must."""
-    other = settings.model_copy(update={"app_role": "absent_app"})
-    with pytest.raises(MigrationError, match="absent_app") as refusal:
+    if await owner.fetchval("SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user"):
+        pytest.skip("this server's owner may create roles")
+    other = settings.model_copy(update={"app_role": "absent_from_every_server"})
+    with pytest.raises(MigrationError, match="absent_from_every_server") as refusal:
         await upgrade(sample, other)
-    assert 'CREATE ROLE "absent_app" NOLOGIN NOBYPASSRLS;' in refusal.value.hint
-    assert 'GRANT "absent_app" TO' in refusal.value.hint
+    assert 'CREATE ROLE "absent_from_every_server" NOLOGIN NOBYPASSRLS;' in refusal.value.hint
+    assert 'GRANT "absent_from_every_server" TO' in refusal.value.hint
 
 
 async def test_failed_revision_leaves_those_before_it(
