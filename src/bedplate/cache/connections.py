@@ -6,6 +6,7 @@ again after a broken connection only when doing it twice is doing it once.
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -36,12 +37,13 @@ class ShortCommands(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As redis-py's."""
+        send: Callable[..., Awaitable[Any]] = super().execute_command
         try:
-            return await super().execute_command(*args, **options)
+            return await send(*args, **options)
         except RedisConnectionError:
             if str(args[0]).upper() not in IDEMPOTENT:
                 raise
-            return await super().execute_command(*args, **options)
+            return await send(*args, **options)
 
 
 class RedisPool:
