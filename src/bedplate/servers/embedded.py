@@ -22,6 +22,7 @@ from bedplate.servers.state import StackState, Step
 from bedplate.servers.valkey import Valkey
 from bedplate.servers.wire import PostgresRefusal
 
+PINNED_WARNING = "development credentials: open to everyone on this machine"
 Publish = Callable[[Step], None]
 
 
@@ -146,7 +147,8 @@ class EmbeddedStack:
                 self._publish(Step(server.name, False, _since(began), error.message))
             raise
         port = server.port
-        note = f" ({port.note})" if port.note else ""
+        notes = [port.note, PINNED_WARNING if self.options.pinned else ""]
+        note = "".join(f" ({note})" for note in notes if note)
         detail = f"{server.title} {server.version} on 127.0.0.1:{port.number}{note}"
         self._publish(Step(server.name, True, server.ready_ms, detail))
 

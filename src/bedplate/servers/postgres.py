@@ -40,6 +40,8 @@ SETTINGS = (
     "log_timezone=UTC",
     "log_line_prefix=%m [%p] %q%u@%d ",
     "huge_pages=off",
+    # Pools of several systems, each with an API, a relay and workers.
+    "max_connections=200",
 )
 NOT_DURABLE = (
     "fsync=off",

@@ -1,6 +1,9 @@
 """Projects for the tests of the embedded servers, each stopped and checked afterwards."""
 
+import fcntl
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +46,22 @@ def make_project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mak
     for project in made:
         stop(project, probes.PATIENCE)
     assert probes.processes_in(tmp_path) == []
+
+
+@pytest.fixture
+def pinned_ports() -> Iterator[None]:
+    """One test at a time, of all processes of pytest, has to do with ports 5432 and 6379."""
+    path = Path(tempfile.gettempdir()) / f"bedplate-test-pinned-{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, whatever pytest's own is."""
+    with tempfile.TemporaryDirectory(prefix="bp-") as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")

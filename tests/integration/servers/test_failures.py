@@ -78,6 +78,7 @@ def test_data_of_another_major_version_is_not_touched(make_project: MakeProject)
     assert [path.name for path in data.iterdir()] == ["PG_VERSION"]
 
 
+@pytest.mark.usefixtures("pinned_ports")
 def test_a_pinned_port_in_use_is_named(make_project: MakeProject) -> None:
     """Another number would break what the specification's clients expect."""
     try:

@@ -21,6 +21,7 @@ import pytest
 from bedplate.environment import DEVELOPMENT_MARK
 from bedplate.project import Project
 from bedplate.servers import process
+from bedplate.servers.client import attach
 from bedplate.servers.keys import PINNED_PORTS, is_free
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.state import StackState
@@ -33,6 +34,7 @@ import os, sys
 from pathlib import Path
 from bedplate.project import Project, SystemEntry
 from bedplate.servers.client import attach, stop
+from bedplate.servers.client import attach
 from bedplate.servers.keys import PINNED_PORTS, is_free
 from bedplate.servers.stack import StackOptions
 systems = (SystemEntry("shop", None, "shop_data", "shop_owner", "shop_dev"),)
@@ -207,12 +209,16 @@ def _tools_without_unshare(folder: Path) -> Path:
     return tools
 
 
+@pytest.mark.usefixtures("pinned_ports")
 def test_pinned_mode_has_the_specifications_addresses(project: Project) -> None:
     """The systems' documents name them; a port in use is named rather than replaced."""
     busy = [port for port in PINNED_PORTS.values() if not is_free(port)]
     if busy:
         pytest.skip(f"ports {busy} are in use on this machine")
-    state = probes.up(project, options=StackOptions(pinned=True))
+    running = attach(project, StackOptions(pinned=True), detach=True)
+    state = running.state
+    warned = {step.name for step in running.steps if "open to everyone" in step.detail}
+    assert warned == {"postgres", "valkey"}
     assert state.databases["shop"] == "postgresql://shop_owner:shop_dev@127.0.0.1:5432/shop_data"
     assert state.redis_url == "redis://127.0.0.1:6379/0"
     assert probes.redis(state, "PING", password="") == b"+PONG"

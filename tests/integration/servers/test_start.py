@@ -136,14 +136,14 @@ def test_a_deep_path_with_odd_characters_works(make_project: MakeProject, tmp_pa
     assert not run.exists()
 
 
-def test_a_planted_run_folder_is_not_entered(make_project: MakeProject, tmp_path: Path) -> None:
+def test_a_planted_run_folder_is_not_entered(short_folder: Path) -> None:
     """A link where our sockets should be would let another user answer in our name."""
-    project = make_project()
+    project = probes.project_in(short_folder)
     project.state.mkdir(mode=0o700)
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = short_folder / "elsewhere"
     elsewhere.mkdir()
     (project.state / "run").symlink_to(elsewhere)
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerError, match="File exists"):
         probes.up(project)
     assert list(elsewhere.iterdir()) == []
 
