@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import uvicorn
 
+from bedplate.fastapi.root import create_root
+
 # For answers under way when the process is asked to end.
 GRACE_SECONDS = 3
 
@@ -14,8 +16,9 @@ def serve(
 ) -> bool:
     """Serve until SIGINT or SIGTERM; whether it ever started. A given socket wins over the port."""
     config = uvicorn.Config(
-        "bedplate.fastapi.root:create_root",
-        factory=True,
+        # Made here, not by uvicorn: what is wrong with a system is told as our errors are, and a
+        # signal that comes while the systems are imported ends the process at once.
+        create_root(),
         host=host,
         port=port,
         # The root logger has been configured; uvicorn's own loggers hand on to it.

@@ -3,8 +3,10 @@
 A system without Alembic's files gets them first.
 """
 
+import contextlib
 import io
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +39,9 @@ def write_revision(project: Project, name: str, variables: Mapping[str, str], me
     os.environ.update(prefixed_for(name, variables, ("DATABASE_URL",)))
     config = Config(str(system.migrations / INI), stdout=io.StringIO())
     try:
-        made = command.revision(config, message, autogenerate=True)
+        # Alembic says what it does on stdout, where our result is to be alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            made = command.revision(config, message, autogenerate=True)
     except CommandError as error:
         raise MigrationError(str(error), hint="bedplate migrate, then again") from error
     if not isinstance(made, Script):

@@ -27,7 +27,12 @@ class Bedplate:
         self.state = state
         own = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
         # Tests do not survive a power cut.
-        self.environment = {**own, "BEDPLATE_STATE_DIR": str(state), "BEDPLATE_DURABLE": "0"}
+        self.environment = {
+            **own,
+            "BEDPLATE_STATE_DIR": str(state),
+            "BEDPLATE_DURABLE": "0",
+            "BEDPLATE_WORKER_CONCURRENCY": "1",
+        }
 
     def call(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run one command line to its end."""
