@@ -11,7 +11,8 @@
     ├── ConsentMissingError (PermissionError) nobody agreed to change a server that is not ours
     ├── UnreachableError (ConnectionError)    a server cannot be reached
     │   ├── DatabaseUnreachableError
-    │   └── RedisUnreachableError
+    │   ├── RedisUnreachableError
+    │   └── StorageUnreachableError           S3 does not answer, or is overloaded
     ├── PoolExhaustedError (TimeoutError)     every connection of the pool is in use
     ├── RoleRefusedError (PermissionError)    the layer would serve as owner or superuser
     ├── TransactionError (RuntimeError)       the unit of work was used wrongly
@@ -23,6 +24,15 @@
     │   ├── ArgumentsError (TypeError)        arguments that do not fit the task
     │   ├── UnknownTaskError (LookupError)    no task of that name in this process
     │   └── LeaseLostError                    another worker owns the job now
+    ├── ObjectNotFoundError (LookupError)     no such object in the bucket, or no such bucket
+    ├── ObjectDeniedError (PermissionError)   S3 refuses these credentials
+    ├── ObjectExistsError (FileExistsError)   the key is written already; keys are written once
+    ├── FileError (ValueError)
+    │   ├── FileTooLargeError                 more bytes than the caller allows
+    │   ├── FileMismatchError                 other bytes than were declared or stored
+    │   └── UploadEndedError                  the upload is swept, or completed already
+    ├── SweepRefusedError (RuntimeError)      a sweep would delete what it should not
+    │   └── BucketOwnerError                  the bucket belongs to another database
     └── MigrationError (RuntimeError)
         ├── MigrationLockError (TimeoutError) another process migrates, and did not end in time
         └── PendingMigrationError             the database is behind the code
@@ -116,6 +126,12 @@ class RedisUnreachableError(UnreachableError):
     code = "redis_unreachable"
 
 
+class StorageUnreachableError(UnreachableError):
+    """S3 cannot be reached, does not answer in time, or answers with a fault of its own."""
+
+    code = "storage_unreachable"
+
+
 class PoolExhaustedError(BedplateError, TimeoutError):
     """Every connection of the pool was in use for the whole of `pool_timeout`."""
 
@@ -180,6 +196,60 @@ class LeaseLostError(JobError):
     """The lease ran out and another worker owns the job: nothing of this attempt is committed."""
 
     code = "lease_lost"
+
+
+class ObjectNotFoundError(BedplateError, LookupError):
+    """No such object. For a committed file that is a loss, and not a caller's mistake."""
+
+    code = "object_not_found"
+
+
+class ObjectDeniedError(BedplateError, PermissionError):
+    """S3 refuses these credentials, or what they ask for."""
+
+    code = "object_denied"
+
+
+class ObjectExistsError(BedplateError, FileExistsError):
+    """The key is written already. Keys are written once and never overwritten."""
+
+    code = "object_exists"
+
+
+class FileError(BedplateError, ValueError):
+    """Something is wrong with a file that is being stored or read."""
+
+    code = "file_failed"
+
+
+class FileTooLargeError(FileError):
+    """More bytes than the caller allows. None of them is kept."""
+
+    code = "file_too_large"
+
+
+class FileMismatchError(FileError):
+    """Size or SHA-256 is not what was declared, or what was stored."""
+
+    code = "file_mismatch"
+
+
+class UploadEndedError(FileError):
+    """The file is not pending any more: it was swept after its time, or is complete already."""
+
+    code = "upload_ended"
+
+
+class SweepRefusedError(BedplateError, RuntimeError):
+    """A sweep would delete more than a person should let go unseen."""
+
+    code = "sweep_refused"
+
+
+class BucketOwnerError(SweepRefusedError):
+    """The guard object in the bucket names another database as the one that may delete."""
+
+    code = "bucket_owned"
 
 
 class MigrationError(BedplateError, RuntimeError):

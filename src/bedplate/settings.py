@@ -8,18 +8,29 @@ pydantic says of a bad value into one line that names the variable and not the v
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bedplate.environment import DEVELOPMENT_MARK, prefixed_for, read_environment
 from bedplate.errors import ProductionRefusedError, SettingsError
+from bedplate.setting_types import PostgresUrl, RedisUrl, S3Endpoint, Seconds
 from bedplate.urls import DatabaseUrl
 
 # What one system may have for itself, by its name as a prefix.
-PER_SYSTEM = ("DATABASE_URL", "DATABASE_DIRECT_URL", "MIGRATION_DATABASE_URL")
+PER_SYSTEM = (
+    "DATABASE_URL",
+    "DATABASE_DIRECT_URL",
+    "MIGRATION_DATABASE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_BUCKET_NAME",
+    "S3_ENDPOINT_URL",
+)
 # Passwords that specifications and documentation name for development; never for production.
 DEVELOPMENT_PASSWORDS = frozenset(
     {
@@ -34,35 +45,6 @@ DEVELOPMENT_PASSWORDS = frozenset(
         "development",
     }
 )
-
-
-def _seconds(value: Any) -> Any:
-    """Plain numbers are seconds, in a variable as everywhere."""
-    if not isinstance(value, str):
-        return value
-    try:
-        duration = timedelta(seconds=float(value))
-    except (ValueError, OverflowError):
-        raise ValueError("must be a number of seconds") from None
-    if duration <= timedelta(0):
-        raise ValueError("must be more than 0 seconds")
-    return duration
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    DatabaseUrl.parse(value.get_secret_value())
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    return value
-
-
-Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-PostgresUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 
 
 class Settings(BaseSettings):
@@ -134,6 +116,57 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(
         2, alias="BEDPLATE_WORKER_CONCURRENCY", ge=1, le=256, description="Jobs at once per worker."
     )
+    aws_access_key_id: SecretStr | None = Field(
+        None,
+        alias="AWS_ACCESS_KEY_ID",
+        description="S3 credentials; without them those of the machine's role.",
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, alias="AWS_SECRET_ACCESS_KEY", description="The secret that belongs to it."
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, alias="AWS_SESSION_TOKEN", description="The token of temporary credentials."
+    )
+    aws_region: str = Field("us-east-1", alias="AWS_REGION", description="The bucket's region.")
+    aws_bucket_name: str | None = Field(
+        None,
+        alias="AWS_BUCKET_NAME",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="The bucket that files are stored in; without it there are no files.",
+    )
+    s3_endpoint_url: S3Endpoint | None = Field(
+        None,
+        alias="S3_ENDPOINT_URL",
+        description="Another S3 than AWS: SeaweedFS, MinIO. https, or http on loopback.",
+    )
+    s3_addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto",
+        alias="BEDPLATE_S3_ADDRESSING",
+        description="Bucket in the path or in the host; auto: in the path with an endpoint.",
+    )
+    s3_pool_size: int = Field(
+        16, alias="BEDPLATE_S3_POOL_SIZE", ge=1, le=1000, description="S3 connections kept open."
+    )
+    s3_timeout: Seconds = Field(
+        timedelta(seconds=30),
+        alias="BEDPLATE_S3_TIMEOUT",
+        description="Seconds without a byte after which S3 is taken to be down.",
+    )
+    file_grace: Seconds = Field(
+        timedelta(hours=1),
+        alias="BEDPLATE_FILE_GRACE",
+        description="Seconds that an upload may take before it is swept.",
+    )
+    file_retention: Seconds = Field(
+        timedelta(days=7),
+        alias="BEDPLATE_FILE_RETENTION",
+        description="Seconds that a deleted file's object is kept, for backups that name it.",
+    )
+    file_quarantine: Seconds = Field(
+        timedelta(days=7),
+        alias="BEDPLATE_FILE_QUARANTINE",
+        description="Seconds that an object without a row is kept after it was noticed.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="BEDPLATE_LOG_LEVEL", description="Least severe level that is logged."
     )
@@ -193,6 +226,17 @@ class Settings(BaseSettings):
             raise _missing("REDIS_URL")
         return self.redis_url.get_secret_value()
 
+    @property
+    def has_files(self) -> bool:
+        """Whether a bucket is configured, so that files can be stored."""
+        return self.aws_bucket_name is not None
+
+    def bucket_name(self) -> str:
+        """The bucket. Raises `SettingsError` when AWS_BUCKET_NAME is missing."""
+        if self.aws_bucket_name is None:
+            raise _missing("AWS_BUCKET_NAME")
+        return self.aws_bucket_name
+
     @staticmethod
     def _required(url: SecretStr | None) -> DatabaseUrl:
         if url is None:
@@ -251,3 +295,9 @@ def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
     ):
         if url is not None:
             yield variable, unquote(urlsplit(url.get_secret_value()).password or "")
+    for variable, secret in (
+        ("AWS_ACCESS_KEY_ID", settings.aws_access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", settings.aws_secret_access_key),
+    ):
+        if secret is not None:
+            yield variable, secret.get_secret_value()

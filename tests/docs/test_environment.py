@@ -9,7 +9,7 @@ from bedplate.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "environment.md").read_text()
-ROW = re.compile(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$", re.MULTILINE)
 
 
 def documented(title: str) -> dict[str, tuple[str, str]]:
@@ -47,5 +47,5 @@ def test_every_variable_of_ours_that_is_read_is_documented() -> None:
     """The other direction: no hidden switch."""
     hidden = {"BEDPLATE_TEST_STATE_DIR", "BEDPLATE_FAILPOINTS", "BEDPLATE_LIFELINE"}
     code = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    read = set(re.findall(r'"(BEDPLATE_[A-Z_]+)"', code))
+    read = set(re.findall(r'"(BEDPLATE_[A-Z0-9_]+)"', code))
     assert read - hidden == read & {row[0] for row in ROW.findall(PAGE)}

@@ -1,0 +1,56 @@
+"""The types of environment variables: durations, and the addresses of servers.
+
+What pydantic says of a wrong one is shown to people after the variable's name, so each message
+here goes on from there. Used by `settings.py` and by systems' settings of their own.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from bedplate.urls import DatabaseUrl
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _seconds(value: Any) -> Any:
+    """Plain numbers are seconds, in a variable as everywhere."""
+    if not isinstance(value, str):
+        return value
+    try:
+        duration = timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        raise ValueError("must be a number of seconds") from None
+    if duration <= timedelta(0):
+        raise ValueError("must be more than 0 seconds")
+    return duration
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    DatabaseUrl.parse(value.get_secret_value())
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def _s3_endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must begin with https:// and name a host")
+    if parts.username or parts.query or parts.path not in ("", "/"):
+        raise ValueError("must be scheme, host and port only")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https://; http:// is for loopback only")
+    return value.rstrip("/")
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+S3Endpoint = Annotated[str, AfterValidator(_s3_endpoint)]
