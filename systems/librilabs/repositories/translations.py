@@ -61,6 +61,7 @@ class Translations(Repository[Translation]):
         """Why nothing more happens by itself to an unfinished translation; None when it does.
 
         A job whose worker was killed too often is buried by the relay, and cannot say so here.
+        Raises `NotFoundError` when the translation was deleted meanwhile.
         """
         if translation.status == TranslationStatus.COMPLETED:
             return None
@@ -73,9 +74,22 @@ class Translations(Repository[Translation]):
             job = await ledger.load(self.session, state.job_id)
         except NotFoundError:
             return f"there is no job {state.job_id}"
-        if job.state in {JobState.DEAD, JobState.CANCELLED}:
-            return job.last_error or f"the job is {job.state}"
-        return None
+        if job.state not in {JobState.DEAD, JobState.CANCELLED}:
+            return None
+        if await self._waits_for_another(translation, state.job_id):
+            return None
+        return job.last_error or f"the job is {job.state}"
+
+    async def _waits_for_another(self, translation: Translation, job_id: uuid.UUID) -> bool:
+        """Whether, since it was read, the translation was queued again.
+
+        Raises `NotFoundError` when it was deleted, which is what cancels most jobs.
+        """
+        statement = select(Translation.translation_state).where(Translation.id == translation.id)
+        row = (await self.session.execute(statement)).one_or_none()
+        if row is None:
+            raise _gone(translation.id)
+        return TranslationState.of(row.translation_state).job_id != job_id
 
     async def content(self, translation_id: uuid.UUID) -> str | None:
         """The translated text; None while there is none. Raises `NotFoundError`."""
@@ -84,6 +98,10 @@ class Translations(Repository[Translation]):
         )
         row = (await self.session.execute(statement)).one_or_none()
         if row is None:
-            raise NotFoundError(f"there is no Translation {translation_id}")
+            raise _gone(translation_id)
         content: str | None = row.translated_content
         return content
+
+
+def _gone(translation_id: uuid.UUID) -> NotFoundError:
+    return NotFoundError(f"there is no Translation {translation_id}", id=str(translation_id))

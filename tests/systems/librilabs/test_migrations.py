@@ -52,12 +52,11 @@ async def test_L4_autogenerate_on_unchanged_models_finds_nothing(
 
 
 async def test_L4_a_changed_model_becomes_a_revision_that_can_be_applied(
-    blank_database: ScratchDatabase, tmp_path: Path
+    blank_database: ScratchDatabase, librilabs: System, tmp_path: Path
 ) -> None:
     """With its message, in plain Alembic's words, and the file made is applied as it is."""
     folder = _copy_of_the_system(tmp_path)
-    upgraded = await alembic(folder, blank_database, "upgrade", "head")
-    assert upgraded.returncode == 0, upgraded.stderr
+    await upgrade(librilabs, blank_database.settings())
     model = folder / "models" / "user.py"
     model.write_text(
         model.read_text().replace(
@@ -89,10 +88,6 @@ async def test_L4_a_changed_model_becomes_a_revision_that_can_be_applied(
     ask = asker(blank_database)
     assert await ask("SELECT shelf FROM users") == []
     assert (await alembic(folder, blank_database, "check")).returncode == 0
-    undone = await alembic(folder, blank_database, "downgrade", "-1")
-    assert undone.returncode == 0, undone.stderr
-    with pytest.raises(asyncpg.UndefinedColumnError):
-        await ask("SELECT shelf FROM users")
 
 
 async def test_L4_plain_alembic_works_from_the_systems_folder(
@@ -102,20 +97,14 @@ async def test_L4_plain_alembic_works_from_the_systems_folder(
     version = await alembic(FOLDER, blank_database, "--version")
     assert version.stdout.startswith("alembic ")
 
-    current = await alembic(FOLDER, blank_database, "current")
-    assert current.returncode == 0, current.stderr
-    ask = asker(blank_database)
-    assert not (await ask("SELECT to_regclass('alembic_version')"))[0][0], "it creates nothing"
     for command in (["upgrade", "head"], ["downgrade", "-1"], ["upgrade", "head"]):
         ran = await alembic(FOLDER, blank_database, *command)
         assert ran.returncode == 0, ran.stderr
-    heads = await alembic(FOLDER, blank_database, "heads")
-    assert heads.stdout.split() == ["0001", "(head)"]
     current = await alembic(FOLDER, blank_database, "current")
     assert "0001 (head)" in current.stdout
     ran = await alembic(FOLDER, blank_database, "downgrade", "base")
     assert ran.returncode == 0, ran.stderr
-    assert await ask(LEFT) == []
+    assert await asker(blank_database)(LEFT) == []
     assert "asyncio.run" in (ROOT / "src/bedplate/migrations/env.py").read_text()
     ini = (FOLDER / "alembic.ini").read_text()
     assert "script_location" in ini
