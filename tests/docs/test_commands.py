@@ -51,7 +51,11 @@ def render() -> str:
 
 def _section(title: str, command: click.Command, parent: click.Context | None) -> str:
     context = click.Context(
-        command, info_name=title.rpartition(" ")[2], parent=parent, terminal_width=WIDTH
+        command,
+        info_name=title.rpartition(" ")[2],
+        parent=parent,
+        terminal_width=WIDTH,
+        **command.context_settings,
     )
     return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
 
