@@ -6,6 +6,7 @@ while is asked: a question before every use would cost each request a round trip
 """
 
 import asyncio
+import logging
 import time
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,9 @@ from bedplate.errors import PoolExhaustedError
 TRUSTED_IDLE = timedelta(seconds=30)
 # How long the question may take before the connection counts as dead.
 PING_TIMEOUT = timedelta(seconds=2)
+
+# SQLAlchemy logs a pool under its class' name: ours, where INFO is for people.
+logging.getLogger(f"{__name__}.Pool").setLevel(logging.WARNING)
 
 
 class Pool(AsyncAdaptedQueuePool):
