@@ -9,7 +9,7 @@ WORKERS ?= 2
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status migrate seed env test test-unit check format bench bench-start bench-jobs requirements clean
+.PHONY: help run up down status migrate seed env test test-unit check format bench bench-start bench-cli bench-jobs requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,13 @@ format: $(VENV)/dev.stamp ## put the code in the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: bench-start bench-jobs ## every benchmark
+bench: bench-start bench-cli bench-jobs ## every benchmark
 
 bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
 	@$(BIN)/python -m benchmarks.start
+
+bench-cli: $(VENV)/dev.stamp ## how long commands take, against `python -c pass`
+	@$(BIN)/python -m benchmarks.command_line
 
 bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
 	@$(BIN)/python -m benchmarks.jobs
