@@ -15,12 +15,17 @@ from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.tasks import translate
 from systems.librilabs.uploads import MAX_BODY_BYTES
 
+DESCRIPTION = """\
+Upload a text, have it translated, watch how far it is, search your library. You are known by a
+cookie that your first request is given; whoever has it sees your texts, nobody else does.
+"""
+
 
 def create_app(layer: DataLayer) -> FastAPI:
     """The HTTP interface on an open or yet unopened layer. Raises `SettingsError`."""
     # Read here as well as where it is used: a wrong variable stops the start, not a request.
     LibriLabsSettings.load()
-    app = create_bedplate_app(layer, title=system.title, description=__doc__)
+    app = create_bedplate_app(layer, title=system.title, description=DESCRIPTION)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
     app.include_router(documents_router)

@@ -1,5 +1,6 @@
 """A reader's documents: stored with their passages, listed, searched, deleted with their jobs."""
 
+import asyncio
 from collections.abc import Sequence
 
 from sqlalchemy import Select, insert, select
@@ -39,6 +40,8 @@ class Documents(Repository[Document]):
 
     async def store(self, upload: Upload, source_language: str) -> Document:
         """A document of this reader, searchable by the same COMMIT."""
+        # Up to a second of work for 10 MB: in a thread, and before the transaction begins.
+        texts = await asyncio.to_thread(list, cut_passages(upload.text))
         document = await self.add(
             Document(
                 content=upload.text,
@@ -51,7 +54,7 @@ class Documents(Repository[Document]):
         config = regconfig_for(source_language)
         passages = [
             {"document_id": document.id, "index": index, "text": text, "config": config}
-            for index, text in enumerate(cut_passages(upload.text))
+            for index, text in enumerate(texts)
         ]
         if passages:
             await self.session.execute(insert(DocumentPassage), passages)
