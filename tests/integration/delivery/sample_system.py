@@ -43,6 +43,9 @@ INSERT_EFFECT = text(
     "INSERT INTO delivery_effects (job_id, note, pid) VALUES (:job_id, :note, :pid)"
 )
 
+COUNT_PRESENT = text("SELECT count(*) FROM delivery_effects WHERE note = 'here'")
+ECHO = text("SELECT CAST(:text AS text)")
+
 
 async def write(uow: UnitOfWork, job_id: UUID, note: str) -> None:
     """One effect, in the unit of work."""
@@ -116,6 +119,24 @@ async def leave(job: JobRun) -> None:
         await write(uow, job.id, "done")
 
 
+@task(name="sample.meet")
+async def meet(job: JobRun, others: int) -> None:
+    """Wait until `others` more of it run, then ask the database much and compare the answers."""
+    async with job.transaction() as uow:
+        await write(uow, job.id, "here")
+    present = 0
+    while present <= others:
+        async with job.layer.reading() as session:
+            present = await session.scalar(COUNT_PRESENT) or 0
+    async with job.layer.reading() as session:
+        for number in range(200):
+            assert await session.scalar(ECHO, {"text": f"{job.id} {number}"}) == (
+                f"{job.id} {number}"
+            )
+    async with job.finishing() as uow:
+        await write(uow, job.id, "done")
+
+
 def _block_until(gate: Path) -> None:
     """Notice nothing meanwhile, not even that another worker has the job."""
     while not gate.exists():
@@ -136,7 +157,7 @@ SYSTEM = System(
     title="Sample",
     metadata=MetaData(),
     create_app=no_application,
-    tasks=(note, nothing, fail, wait_once, block, late, poison, leave),
+    tasks=(note, nothing, fail, wait_once, block, late, poison, leave, meet),
 )
 
 

@@ -12,6 +12,7 @@ from bedplate.errors import RedisUnreachableError
 from bedplate.failpoints import VARIABLE, FailpointError
 from bedplate.jobs.leases import claim
 from bedplate.jobs.ledger import JobState
+from bedplate.jobs.ledger_connection import LedgerConnection
 from bedplate.layer import DataLayer
 from tests.integration.delivery import sample_system as sample
 from tests.integration.delivery.ledger_view import LedgerView, until
@@ -121,7 +122,9 @@ async def test_an_expired_lease_is_offered_again_and_counted(
 ) -> None:
     """A worker that was killed says nothing; its deadline does."""
     job_id = await view.enqueue(sample.note, "x")
-    assert await claim(sample_layer.owner_database, job_id, "gone:1", AT_ONCE) is not None
+    ledger = LedgerConnection(sample_layer.owner_database)
+    assert await claim(ledger, job_id, "gone:1", AT_ONCE) is not None
+    await ledger.close()
     assert await Relay(sample_layer, broker).drain() == Delivered(jobs=1, rescued=1)
     job = await view.load(job_id)
     assert (job.state, job.attempt, job.crashes) == (JobState.SENT, 1, 1)

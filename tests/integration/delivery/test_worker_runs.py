@@ -8,6 +8,7 @@ from bedplate.delivery.broker import Broker
 from bedplate.errors import LeaseLostError
 from bedplate.jobs.leases import claim
 from bedplate.jobs.ledger import JobState
+from bedplate.jobs.ledger_connection import LedgerConnection
 from bedplate.jobs.run import JobRun
 from bedplate.jobs.tasks import registry_of, task
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker, worker_name
@@ -88,8 +89,8 @@ async def test_an_unknown_task_is_put_back_and_not_lost(
 ) -> None:
     """In a deploy an old worker meets a job of newer code: it must wait for a newer worker."""
     job_id = await view.enqueue(sample.note, "later")
-    older = Worker(sample_layer, sample_layer.owner_database, registry_of(()))
-    assert await older.run(job_id) is Outcome.PUT_BACK
+    async with Worker(sample_layer, sample_layer.owner_database, registry_of(())) as older:
+        assert await older.run(job_id) is Outcome.PUT_BACK
     job = await view.load(job_id)
     assert (job.state, job.attempt) == (JobState.READY, 0)
     assert job.last_error is not None
@@ -139,8 +140,9 @@ async def test_a_zombie_commits_nothing(
 ) -> None:
     """Whoever was taken for dead and comes back has an old fence (I5)."""
     job_id = await view.enqueue(sample.note, "new owner")
-    owner = sample_layer.owner_database
-    stale = await claim(owner, job_id, "gone:1", sample_layer.settings.lease)
+    ledger = LedgerConnection(sample_layer.owner_database)
+    stale = await claim(ledger, job_id, "gone:1", sample_layer.settings.lease)
+    await ledger.close()
     assert stale is not None
     zombie = JobRun(sample_layer, stale)
     await view.execute("UPDATE bedplate.jobs SET lease_until = now()")
