@@ -7,9 +7,17 @@ BIN := $(VENV)/bin
 # pytest's processes; the servers are shared by all of them.
 WORKERS ?= 2
 UV := $(shell command -v uv 2>/dev/null)
+# STAND=compose: in containers, which need Docker and no virtual environment. SYSTEM names one
+# system's own file; make in a system's folder sets it.
+ifeq ($(STAND),compose)
+COMPOSE := docker compose -f $(if $(SYSTEM),systems/$(SYSTEM),deploy)/docker-compose.yml
+NEEDED := docker
+else
+NEEDED = $(VENV)/run.stamp
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status migrate seed env test test-unit check format bench bench-start bench-cli bench-jobs requirements clean
+.PHONY: docker help run up down status migrate seed env test test-unit check format bench bench-start bench-cli bench-jobs requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,20 +25,20 @@ help: ## list these targets
 run: $(VENV)/run.stamp ## start everything: servers, migration, seeds, API, relay, worker
 	@$(BIN)/bedplate run
 
-up: $(VENV)/run.stamp ## start PostgreSQL and Valkey and leave them running
-	@$(BIN)/bedplate up -d
+up: $(NEEDED) ## start PostgreSQL and Valkey, wait, leave them running; STAND=compose: everything, by Docker
+	@$(if $(COMPOSE),$(COMPOSE) up -d --build --wait,$(BIN)/bedplate up -d)
 
-down: $(VENV)/run.stamp ## stop them
-	@$(BIN)/bedplate down
+down: $(NEEDED) ## stop them
+	@$(if $(COMPOSE),$(COMPOSE) down,$(BIN)/bedplate down)
 
-status: $(VENV)/run.stamp ## show what runs
-	@$(BIN)/bedplate status
+status: $(NEEDED) ## show what runs
+	@$(if $(COMPOSE),$(COMPOSE) ps --all,$(BIN)/bedplate status)
 
-migrate: $(VENV)/run.stamp ## apply the migrations of every system
-	@$(BIN)/bedplate migrate
+migrate: $(NEEDED) ## apply the migrations of every system
+	@$(if $(COMPOSE),$(COMPOSE) run --rm --build migrate,$(BIN)/bedplate migrate)
 
-seed: $(VENV)/run.stamp ## insert development data, once
-	@$(BIN)/bedplate seed
+seed: $(NEEDED) ## insert development data, once
+	@$(if $(COMPOSE),$(COMPOSE) run --rm --build api bedplate seed --yes,$(BIN)/bedplate seed)
 
 env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of the running servers
 	@test -f .env || { cp .env.example .env && echo "made .env from .env.example" >&2; }
@@ -66,6 +74,10 @@ bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
 
 requirements: $(VENV)/dev.stamp ## write each system's requirements.txt from pyproject.toml and constraints.txt
 	@$(BIN)/python tools/requirements.py
+
+docker:
+	@docker compose version >/dev/null 2>&1 || \
+	  { echo "STAND=compose needs Docker with Compose 2; without STAND nothing needs Docker" >&2; exit 1; }
 
 clean: ## remove the virtual environment and caches (never .bedplate, which holds data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
