@@ -21,9 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from bedplate.cache.connections import RedisPool
 from bedplate.delivery.wakeup import Wakeup
 from bedplate.errors import TransactionError
+from bedplate.files.file_store import FileStore
 from bedplate.rows.database import Database
 from bedplate.settings import Settings
-from bedplate.unit_of_work import UnitOfWork, discard, transact, uninterrupted
+from bedplate.transaction_end import discard, uninterrupted
+from bedplate.unit_of_work import UnitOfWork, transact
 
 
 class DataLayer:
@@ -53,6 +55,11 @@ class DataLayer:
     def redis(self) -> RedisPool:
         """Redis or Valkey. Connects when used. Raises `SettingsError` when REDIS_URL is missing."""
         return RedisPool.from_settings(self.settings)
+
+    @cached_property
+    def files(self) -> FileStore:
+        """The files. S3 is asked when used. Raises `SettingsError` without AWS_BUCKET_NAME."""
+        return FileStore(self.settings, self.name)
 
     @cached_property
     def wakeup(self) -> Wakeup:
@@ -104,7 +111,7 @@ class DataLayer:
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work: committed at the end of the block, rolled back on any exception."""
         self._check_open()
-        return transact(self.database, self._committed)
+        return transact(self.database, self._committed, lambda: self.files)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -137,7 +144,7 @@ class DataLayer:
         async with AsyncExitStack() as stack:
             # Only what was made, in the reverse of the order in which it may be needed.
             self.__dict__.pop("_readonly_engine", None)
-            for name in ("database", "owner_database", "redis", "wakeup"):
+            for name in ("database", "owner_database", "redis", "wakeup", "files"):
                 made: Any = self.__dict__.pop(name, None)
                 if made is not None:
                     stack.push_async_callback(made.close)

@@ -1,7 +1,8 @@
-"""THE transaction: rows, jobs and invalidations that commit together or not at all.
+"""THE transaction: rows, jobs, invalidations and files that commit together or not at all.
 
     async with layer.transaction() as uow:
         uow.add(order)
+        scan = await uow.store_file(upload, NewFile("scan.pdf", "application/pdf"))
         job_id = uow.enqueue(send_receipt, order.id)
         uow.invalidate(f"order:{order.id}")
 
@@ -12,24 +13,33 @@ back; during it, the outcome is awaited and stands. Either way the connection is
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-import anyio
-from sqlalchemy import Executable, Result, ScalarResult, event
+from sqlalchemy import Executable, Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from bedplate.delivery import outbox
-from bedplate.errors import DatabaseUnreachableError, TransactionEndedError
+from bedplate.errors import DatabaseUnreachableError
 from bedplate.failpoints import failpoint
+from bedplate.files import stored_files
+from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
+from bedplate.files.source import Source
+from bedplate.files.stored_files import StoredFile
 from bedplate.jobs import ledger
 from bedplate.jobs.tasks import Task
 from bedplate.rows.database import Database
 from bedplate.rows.ids import new_id
+from bedplate.transaction_end import (
+    TransactionSession,
+    close_session,
+    discard,
+    ended,
+    uninterrupted,
+)
 
 log = logging.getLogger("bedplate.unit_of_work")
 
@@ -38,28 +48,16 @@ T = TypeVar("T")
 
 LastStep = Callable[[AsyncSession], Awaitable[None]]
 
-# COMMIT and ROLLBACK cannot be cancelled, so they must end by themselves when the server is gone.
+# COMMIT cannot be cancelled, so it must end by itself when the server is gone.
 COMMIT_TIMEOUT = timedelta(seconds=30)
-ROLLBACK_TIMEOUT = timedelta(seconds=5)
-
-
-class TransactionSession(Session):
-    """A session for one transaction: kept beyond it, it would begin others that nobody ends."""
-
-    is_ended = False
-
-
-@event.listens_for(TransactionSession, "after_transaction_create")
-def _refuse_another(session: TransactionSession, _transaction: object) -> None:
-    if session.is_ended:
-        raise _ended()
 
 
 class UnitOfWork:
     """What is to commit together. Made by `DataLayer.transaction()`, used by one task at a time."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, files: Callable[[], FileStore] = no_files) -> None:
         self._session = session
+        self._files = files
         self._jobs: list[ledger.PendingJob] = []
         self._messages: list[outbox.PendingMessage] = []
         self._last_steps: list[LastStep] = []
@@ -141,6 +139,32 @@ class UnitOfWork:
             for key in dict.fromkeys(keys)
         )
 
+    async def store_file(
+        self, source: Source, file: NewFile, *, limit_bytes: int | None = None
+    ) -> StoredFile:
+        """Bring a file's bytes into the bucket now, and commit the file with this transaction.
+
+        Rolled back, cancelled or killed, nothing of it stays: a sweep takes the object and its
+        pending row. Raises `FileTooLargeError`, `StorageUnreachableError`, `UploadEndedError`.
+        """
+        self._check_open()
+        sent = await self._files().send(source, file, limit_bytes=limit_bytes)
+        return await self._commit_file(sent)
+
+    async def complete_upload(self, file_id: UUID) -> StoredFile:
+        """Commit, with this transaction, a file that a browser was let put into the bucket.
+
+        Raises `ObjectNotFoundError`, `FileMismatchError`, `UploadEndedError`, `NotFoundError`.
+        """
+        return await self._commit_file(await self._files().inspect_upload(self.session, file_id))
+
+    async def delete_file(self, file_id: UUID) -> None:
+        """Delete a file with this transaction; its object goes after the retention.
+
+        A file that is deleted already is no error. Raises `NotFoundError`.
+        """
+        await stored_files.delete(self.session, file_id)
+
     def before_commit(self, step: LastStep) -> None:
         """Call `step(session)` after all else is written, just before the COMMIT.
 
@@ -170,6 +194,11 @@ class UnitOfWork:
         self._check_open()
         self._rollback_reason = reason
 
+    async def _commit_file(self, sent: Sent) -> StoredFile:
+        return await stored_files.commit(
+            self.session, sent.id, size_bytes=sent.size_bytes, sha256=sent.sha256
+        )
+
     async def _write_pending(self) -> None:
         self._is_ended = True
         await self._session.flush()
@@ -182,28 +211,24 @@ class UnitOfWork:
 
     def _check_open(self) -> None:
         if self._is_ended:
-            raise _ended()
-
-
-def transact(
-    database: Database, after_commit: Callable[[UnitOfWork], None]
-) -> AbstractAsyncContextManager[UnitOfWork]:
-    """One transaction as a context manager: commits at the end of the block, rolls back on errors.
-
-    `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
-    block nor raise.
-    """
-    return _transact(database, after_commit)
+            raise ended()
 
 
 @asynccontextmanager
-async def _transact(
-    database: Database, after_commit: Callable[[UnitOfWork], None]
+async def transact(
+    database: Database,
+    after_commit: Callable[[UnitOfWork], None],
+    files: Callable[[], FileStore] = no_files,
 ) -> AsyncIterator[UnitOfWork]:
+    """One transaction as a context manager: commits at the end of the block, rolls back on errors.
+
+    `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
+    block nor raise. `files` is asked when the first file is stored.
+    """
     session = AsyncSession(
         database.engine, expire_on_commit=False, sync_session_class=TransactionSession
     )
-    uow = UnitOfWork(session)
+    uow = UnitOfWork(session, files)
     with database.translating():
         try:
             yield uow
@@ -218,37 +243,6 @@ async def _transact(
             await _abandon(uow)
         else:
             await uninterrupted(_commit(uow, after_commit))
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await work to its end, in a task of its own; a cancellation is raised after it.
-
-    An anyio scope cancels again at each turn of the loop, hence the shield; asyncio cancels
-    through it, hence the loop.
-    """
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled from (None if task.cancelled() else task.exception())
-    return task.result()
-
-
-async def discard(session: AsyncSession) -> None:
-    """Roll back and give the connection back, whatever state it is in. Never raises."""
-    try:
-        async with asyncio.timeout(ROLLBACK_TIMEOUT.total_seconds()):
-            await session.rollback()
-    except Exception:
-        log.warning("A rollback failed; its connection is closed", exc_info=True)
-        await session.invalidate()
-    finally:
-        await _close(session)
 
 
 async def _abandon(uow: UnitOfWork) -> None:
@@ -270,21 +264,8 @@ async def _commit(uow: UnitOfWork, after_commit: Callable[[UnitOfWork], None]) -
             raise _unanswered() from error
         raise
     failpoint("tx.after_commit")
-    await _close(session)
+    await close_session(session)
     after_commit(uow)
-
-
-async def _close(session: AsyncSession) -> None:
-    await session.close()
-    if isinstance(session.sync_session, TransactionSession):
-        session.sync_session.is_ended = True
-
-
-def _ended() -> TransactionEndedError:
-    return TransactionEndedError(
-        "the unit of work has ended",
-        hint="Do it inside `async with layer.transaction()`, or in one of its own.",
-    )
 
 
 def _unanswered() -> DatabaseUnreachableError:

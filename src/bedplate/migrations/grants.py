@@ -27,6 +27,7 @@ GRANT USAGE ON SCHEMA public, bedplate TO {role};
 GRANT SELECT ON bedplate.version TO {role};
 GRANT SELECT, INSERT, UPDATE ON bedplate.jobs TO {role};
 GRANT SELECT, INSERT ON bedplate.outbox TO {role};
+GRANT SELECT, INSERT, UPDATE ON bedplate.stored_files TO {role};
 """
 
 # Whether the next statement was run: it is not repeated, so that a revision may take rights away.

@@ -7,7 +7,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 import bedplate.delivery.outbox
-import bedplate.jobs.table  # noqa: F401 - both add their table to LAYER_METADATA
+import bedplate.files.table
+import bedplate.jobs.table  # noqa: F401 - each adds its tables to LAYER_METADATA
 from bedplate.migrations.layer_schema import layer_revisions, read_applied
 from bedplate.migrations.steps import migration_database
 from bedplate.migrations.upgrade import upgrade

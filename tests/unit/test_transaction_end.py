@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from bedplate.unit_of_work import uninterrupted
+from bedplate.transaction_end import uninterrupted
 
 
 async def test_the_result_is_returned() -> None:

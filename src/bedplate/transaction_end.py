@@ -1,0 +1,82 @@
+"""How a transaction ends, whatever happens to whoever waits for it: never halfway.
+
+Used by `unit_of_work.py`, and by `layer.py` for what only reads and for closing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import anyio
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from bedplate.errors import TransactionEndedError
+
+log = logging.getLogger("bedplate.unit_of_work")
+
+T = TypeVar("T")
+
+# ROLLBACK cannot be cancelled, so it must end by itself when the server is gone.
+ROLLBACK_TIMEOUT = timedelta(seconds=5)
+
+
+class TransactionSession(Session):
+    """A session for one transaction: kept beyond it, it would begin others that nobody ends."""
+
+    is_ended = False
+
+
+@event.listens_for(TransactionSession, "after_transaction_create")
+def _refuse_another(session: TransactionSession, _transaction: object) -> None:
+    if session.is_ended:
+        raise ended()
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await work to its end, in a task of its own; a cancellation is raised after it.
+
+    An anyio scope cancels again at each turn of the loop, hence the shield; asyncio cancels
+    through it, hence the loop.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+async def discard(session: AsyncSession) -> None:
+    """Roll back and give the connection back, whatever state it is in. Never raises."""
+    try:
+        async with asyncio.timeout(ROLLBACK_TIMEOUT.total_seconds()):
+            await session.rollback()
+    except Exception:
+        log.warning("A rollback failed; its connection is closed", exc_info=True)
+        await session.invalidate()
+    finally:
+        await close_session(session)
+
+
+async def close_session(session: AsyncSession) -> None:
+    """Give the connection back; a session of a unit of work cannot be used again."""
+    await session.close()
+    if isinstance(session.sync_session, TransactionSession):
+        session.sync_session.is_ended = True
+
+
+def ended() -> TransactionEndedError:
+    """What is raised to whoever uses a unit of work after its end."""
+    return TransactionEndedError(
+        "the unit of work has ended",
+        hint="Do it inside `async with layer.transaction()`, or in one of its own.",
+    )
