@@ -8,10 +8,11 @@ so the application's role could not find it. Called by the worker.
 
 import asyncio
 import contextlib
+import json
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,19 +20,18 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Row, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bedplate.errors import UnreachableError
 from bedplate.jobs.ledger import JobState
-from bedplate.rows.database import Database
+from bedplate.jobs.ledger_connection import LedgerConnection
 
 log = logging.getLogger("bedplate.jobs.leases")
 
 # Beats per lease: one may fail and one may be late before anybody else takes the job.
 BEATS_PER_LEASE = 3
+LOOKS_PER_BEAT = 4
 
 # Ready as well as sent: the message may arrive after its deadline. A running job with its lease
 # run out counts one crash more; one crash before the last it is left to the relay, which buries it.
@@ -49,7 +49,7 @@ UPDATE bedplate.jobs
         OR (state = 'running' AND lease_until <= clock_timestamp() AND crashes + 1 < :max_crashes))
 RETURNING task, queue, arguments, arguments_version, attempt, max_attempts, fence, tenant, actor,
           trace_context
-""").columns(arguments=JSONB, trace_context=JSONB)
+""")
 
 # Another job of the group runs: the relay sends this one when that has ended.
 PUT_BACK_SENT = text("""
@@ -83,7 +83,7 @@ UPDATE bedplate.jobs
    AND state = 'running'
 RETURNING id
 """
-STATE = "SELECT state FROM bedplate.jobs WHERE id = $1"
+STATE = "SELECT state, fence FROM bedplate.jobs WHERE id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,24 @@ class Claim:
 
 
 async def claim(
-    database: Database, job_id: UUID, worker: str, lease: timedelta, *, max_crashes: int = 3
+    connection: LedgerConnection,
+    job_id: UUID,
+    worker: str,
+    lease: timedelta,
+    *,
+    max_crashes: int = 3,
 ) -> Claim | None:
     """Take the job for `lease`. None: it is gone, done, not due, or another worker's.
 
-    `database` is the owner's. Raises `DatabaseUnreachableError`.
+    Raises `DatabaseUnreachableError`.
     """
-    values = {"id": job_id, "worker": worker, "lease": lease, "max_crashes": max_crashes}
-    async with database.translated(), autocommit(database.engine).connect() as connection:
-        try:
-            row = (await connection.execute(CLAIM, values)).one_or_none()
-        except IntegrityError:
-            await connection.execute(PUT_BACK_SENT, {"id": job_id})
-            return None
+    try:
+        row = await connection.fetch(
+            CLAIM, id=job_id, worker=worker, lease=lease, max_crashes=max_crashes
+        )
+    except asyncpg.UniqueViolationError:
+        await connection.fetch(PUT_BACK_SENT, id=job_id)
+        return None
     return None if row is None else _claim_of(job_id, row)
 
 
@@ -133,15 +138,33 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-class Heartbeat:
-    """Extends the leases of this process' jobs. Starts its thread at the first lease to keep."""
+@dataclass(slots=True)
+class _Kept:
+    """A lease that the heartbeat keeps: how often, until when it need not, whom to tell."""
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+    held: Claim
+    lease: timedelta
+    pause: float
+    due: float
+    on_lost: Callable[[JobState | None], None]
+
+
+class Heartbeat:
+    """Extends the leases of this process' jobs. Starts its thread at the first lease to keep.
+
+    The thread looks at the leases by itself, some times per lease: to wake it twice per job would
+    cost a small job more than its claim.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection]], lease: timedelta
+    ) -> None:
         self._connect = connect
+        self._look = lease.total_seconds() / BEATS_PER_LEASE / LOOKS_PER_BEAT
+        self._kept: dict[int, _Kept] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connection: asyncpg.Connection | None = None
-        self._turn = asyncio.Lock()
 
     @contextmanager
     def keeping(
@@ -157,14 +180,14 @@ class Heartbeat:
         `on_lost` is called once, in the heartbeat's thread, with the state that the job is in,
         when it is no longer ours.
         """
-        beats: Future[None] = asyncio.run_coroutine_threadsafe(
-            self._beat(held, lease, min(lease, claimed_for) / BEATS_PER_LEASE, on_lost),
-            self._started(),
-        )
+        pause = min(lease, claimed_for).total_seconds() / BEATS_PER_LEASE
+        kept = _Kept(held, lease, pause, time.monotonic() + pause, on_lost)
+        self._kept[id(kept)] = kept
+        self._start()
         try:
             yield
         finally:
-            beats.cancel()
+            self._kept.pop(id(kept), None)
 
     def close(self) -> None:
         """End the thread and close its connection."""
@@ -177,44 +200,46 @@ class Heartbeat:
         thread.join()
         loop.close()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _start(self) -> None:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=self._loop.run_forever, name="bedplate-heartbeat", daemon=True
             )
             self._thread.start()
-        return self._loop
+            asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
 
     # Below: only in the heartbeat's thread.
 
-    async def _beat(
-        self,
-        held: Claim,
-        lease: timedelta,
-        pause: timedelta,
-        on_lost: Callable[[JobState | None], None],
-    ) -> None:
+    async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(pause.total_seconds())
-            try:
-                async with asyncio.timeout(pause.total_seconds()):
-                    is_ours, state = await self._extend(held, lease)
-            except (UnreachableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                # The fence decides at the commit; until then the next beat may get through.
-                log.warning("A heartbeat failed", extra={"job_id": str(held.id)}, exc_info=True)
-                continue
-            if not is_ours:
-                on_lost(state)
-                return
+            await asyncio.sleep(self._look)
+            for key, kept in list(self._kept.items()):
+                if kept.due <= time.monotonic():
+                    await self._beat(key, kept)
+
+    async def _beat(self, key: int, kept: _Kept) -> None:
+        kept.due = time.monotonic() + kept.pause
+        try:
+            async with asyncio.timeout(kept.pause):
+                is_ours, state = await self._extend(kept.held, kept.lease)
+        except (UnreachableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            # The fence decides at the commit; until then the next beat may get through.
+            log.warning("A heartbeat failed", extra={"job_id": str(kept.held.id)}, exc_info=True)
+            return
+        if not is_ours and self._kept.pop(key, None) is not None:
+            kept.on_lost(state)
 
     async def _extend(self, held: Claim, lease: timedelta) -> tuple[bool, JobState | None]:
-        async with self._turn:
-            connection = await self._connected()
-            if await connection.fetchval(BEAT, held.id, held.fence, lease) is not None:
-                return True, JobState.RUNNING
-            state = await connection.fetchval(STATE, held.id)
-        return False, None if state is None else JobState(state)
+        connection = await self._connected()
+        if await connection.fetchval(BEAT, held.id, held.fence, lease) is not None:
+            return True, JobState.RUNNING
+        row = await connection.fetchrow(STATE, held.id)
+        if row is None:
+            return False, None
+        # Nobody else can have succeeded with this fence: the run is just ending.
+        has_ended = row["fence"] == held.fence and row["state"] == JobState.SUCCEEDED
+        return has_ended, JobState(row["state"])
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
@@ -231,17 +256,8 @@ class Heartbeat:
                 await self._connection.close(timeout=1)
 
 
-def _claim_of(job_id: UUID, row: Row[Any]) -> Claim:
-    return Claim(
-        id=job_id,
-        fence=row.fence,
-        task=row.task,
-        queue=row.queue,
-        arguments=row.arguments,
-        arguments_version=row.arguments_version,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        tenant=row.tenant,
-        actor=row.actor,
-        trace_context=row.trace_context,
-    )
+def _claim_of(job_id: UUID, row: asyncpg.Record) -> Claim:
+    fields = dict(row)
+    for name in ("arguments", "trace_context"):
+        fields[name] = None if fields[name] is None else json.loads(fields[name])
+    return Claim(id=job_id, **fields)

@@ -32,9 +32,10 @@ from bedplate.errors import (
     UnreachableError,
 )
 from bedplate.failpoints import failpoint
-from bedplate.jobs import ledger
+from bedplate.jobs import ledger, statements
 from bedplate.jobs.leases import Claim, Heartbeat, autocommit, claim, put_back
 from bedplate.jobs.ledger import JobState
+from bedplate.jobs.ledger_connection import LedgerConnection
 from bedplate.jobs.run import JobRun
 from bedplate.jobs.tasks import Task, TaskRegistry
 from bedplate.layer import DataLayer
@@ -98,8 +99,11 @@ class Worker:
         self._backoff = backoff
         self._unknown_task_delay = unknown_task_delay
         self._stopping_grace = stopping_grace
-        self._heartbeat = Heartbeat(owner_database.connect)
-        self._stopping = asyncio.Event()
+        self._ledger = LedgerConnection(owner_database)
+        self._heartbeat = Heartbeat(owner_database.connect, lease)
+        self._name = worker_name()
+        self._bodies: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self.outcomes: Counter[Outcome] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -114,12 +118,15 @@ class Worker:
         await self.close()
 
     async def close(self) -> None:
-        """End the heartbeat. Layer and database belong to the caller."""
+        """End the heartbeat and close its and our connection; the rest belongs to the caller."""
+        await self._ledger.close()
         await asyncio.to_thread(self._heartbeat.close)
 
     def stop(self) -> None:
         """Hand back what runs, after a short grace, and all that comes. From the loop's thread."""
-        self._stopping.set()
+        self._is_stopping = True
+        for body in self._bodies:
+            self._cancel_soon(body)
 
     async def run(self, job_id: UUID) -> Outcome:
         """Run one attempt at the job, if it is there to be run.
@@ -127,9 +134,7 @@ class Worker:
         Raises a cancellation or `ProcessExitError` once the job was handed back, and
         `DatabaseUnreachableError`, when the lease will run out instead.
         """
-        held = await claim(
-            self._owner, job_id, worker_name(), self._lease, max_crashes=ledger.MAX_CRASHES
-        )
+        held = await claim(self._ledger, job_id, self._name, self._lease)
         if held is None:
             # A duplicate, a message from before a restart, or a forged one.
             log.info("A message names no job to run", extra={"job_id": str(job_id)})
@@ -163,27 +168,25 @@ class Worker:
             job.note_lost(state)
             loop.call_soon_threadsafe(body.cancel)
 
+        self._bodies.add(body)
+        body.add_done_callback(self._bodies.discard)
+        if self._is_stopping:
+            self._cancel_soon(body)
         # The claim was for our own lease: the first beat must come before that runs out.
         with self._heartbeat.keeping(held, lease, lost, claimed_for=self._lease):
             try:
-                await self._until_stopped(body)
+                await asyncio.wait({body})
             except asyncio.CancelledError:
-                await _cancel(body)
+                body.cancel()
+                await asyncio.wait({body})
                 await asyncio.shield(self._end(job, held, body))
                 raise
             return await self._end(job, held, body)
 
-    async def _until_stopped(self, body: asyncio.Task[None]) -> None:
-        """Wait for the body; when the worker is told to stop, cancel it after the grace."""
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({body, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not body.done():
-                await asyncio.wait({body}, timeout=self._stopping_grace.total_seconds())
-            if not body.done():
-                await _cancel(body)
-        finally:
-            stopping.cancel()
+    def _cancel_soon(self, body: asyncio.Task[None]) -> None:
+        """What is nearly done may end; a task that is done takes no notice."""
+        delay = self._stopping_grace.total_seconds()
+        asyncio.get_running_loop().call_later(delay, body.cancel)
 
     async def _end(self, job: JobRun, held: Claim, body: asyncio.Task[None]) -> Outcome:
         """Write down how the body ended, unless it did so itself or the job is another's."""
@@ -207,7 +210,7 @@ class Worker:
                 state=JobState.CANCELLED if job.is_cancelled else None,
             )
         if error is None:
-            await self._change(ledger.finish, held)
+            await self._finish(held)
             return Outcome.SUCCEEDED
         if isinstance(error, asyncio.CancelledError | ProcessExitError):
             await self._change(ledger.hand_back, held)
@@ -217,6 +220,15 @@ class Worker:
         if isinstance(error, LeaseLostError):
             raise error
         return await self._fail(held, error)
+
+    async def _finish(self, held: Claim) -> None:
+        async def finish() -> None:
+            if await self._ledger.fetch(statements.FINISH, id=held.id, fence=held.fence) is None:
+                # The ledger's own way finds out what became of the job, and says so.
+                async with self._statements.connect() as connection:
+                    await ledger.finish(connection, held.id, held.fence)
+
+        await self._until_reached(finish)
 
     async def _fail(self, held: Claim, error: BaseException, *, is_final: bool = False) -> Outcome:
         pause = self._backoff * 2 ** min(held.attempt - 1, 20)
@@ -234,16 +246,24 @@ class Worker:
         return Outcome.PUT_BACK
 
     async def _change(self, change: Callable[..., Awaitable[T]], held: Claim, **values: Any) -> T:
-        """One guarded change of the job's row; waits for a database that is away for seconds."""
-        for pause in (*RECONNECT_PAUSES, None):
+        """One guarded change of the job's row."""
+
+        async def apply() -> T:
+            async with self._statements.connect() as connection:
+                return await change(connection, held.id, held.fence, **values)
+
+        return await self._until_reached(apply)
+
+    async def _until_reached(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a database that is away for seconds: else the run was for nothing."""
+        for pause in RECONNECT_PAUSES:
             try:
-                async with self._owner.translated(), self._statements.connect() as connection:
-                    return await change(connection, held.id, held.fence, **values)
+                async with self._owner.translated():
+                    return await change()
             except (UnreachableError, PoolExhaustedError):
-                if pause is None:
-                    raise
                 await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        async with self._owner.translated():
+            return await change()
 
     def _counted(self, outcome: Outcome) -> Outcome:
         self.outcomes[outcome] += 1
@@ -270,11 +290,6 @@ async def _run_body(task: Awaitable[None]) -> None:
     except (SystemExit, KeyboardInterrupt) as error:
         # Left alone they would end the loop before the job is handed back.
         raise ProcessExitError from error
-
-
-async def _cancel(body: asyncio.Task[None]) -> None:
-    body.cancel()
-    await asyncio.wait({body})
 
 
 def _facts(held: Claim, **more: object) -> dict[str, object]:
