@@ -103,6 +103,14 @@ def test_L1_compose_processes_are_those_of_the_embedded_stand() -> None:
         assert {command[1] for command in composed.values()} == embedded
 
 
+def test_L1_compose_files_run_the_same() -> None:
+    """What is shown for librilabs' file holds for the file of all systems."""
+    shown = ComposeFile.read(LIBRILABS).services
+    for name, service in ComposeFile.read(DEPLOY).services.items():
+        for key in ("command", "healthcheck", "image", "user", "depends_on"):
+            assert service.get(key) == shown[name].get(key), f"{name}: {key}"
+
+
 def test_deploy_has_a_database_for_every_system(project: Project) -> None:
     """A system that is added to the project must be added there."""
     file = ComposeFile.read(DEPLOY)
