@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, against Python's own start: `python -m benchmarks.command_line`.
+"""How long the command line takes to answer, against Python's own start: `make bench-cli`.
 
 Aims: `--help` at most 6 times `python -c pass`, `status` under 200 ms. Each command is run in
 turn with the others, so that a busy moment of the machine meets all of them; the median counts.
