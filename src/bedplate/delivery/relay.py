@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.delivery import outbox
 from bedplate.delivery.broker import Broker, WakeUp
+from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.outbox import Message
 from bedplate.delivery.sweeper import sweep
 from bedplate.delivery.wakeup import Listener
@@ -275,3 +276,6 @@ async def run_relays(layers: Sequence[DataLayer]) -> None:
             for layer in layers:
                 relay = Relay(layer, brokers[layer.settings.redis()])
                 group.create_task(relay.run(), name=f"relay {layer.name}")
+                if layer.settings.has_files:
+                    sweeper = FileSweeper(layer)
+                    group.create_task(sweeper.run(), name=f"files {layer.name}")

@@ -194,6 +194,7 @@ SELECT (SELECT count(*) FROM bedplate.quarantined_objects WHERE bucket = :bucket
 IDENTITY = text("""
 SELECT (SELECT system_identifier FROM pg_control_system())::text AS server,
        (SELECT oid FROM pg_database WHERE datname = current_database())::bigint AS oid,
-       current_database()::text AS name,
-       now() AS now
+       current_database()::text AS name
 """)
+
+NOW = text("SELECT now()")

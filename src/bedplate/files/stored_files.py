@@ -202,6 +202,12 @@ async def count_for_refusal(connection: Connection, bucket: str) -> tuple[int, i
     return row.quarantined, row.named
 
 
+async def now(connection: Connection) -> datetime:
+    """The database's time, which alone decides."""
+    found: datetime = (await connection.execute(statements.NOW)).scalar_one()
+    return found
+
+
 def check_declared(file: StoredFile, size_bytes: int, sha256: bytes | None) -> None:
     """Raise `FileMismatchError` when an object is not what its row declares."""
     if file.size_bytes is not None and size_bytes != file.size_bytes:
