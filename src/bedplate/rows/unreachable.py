@@ -40,6 +40,15 @@ _BY_STATE = {
         "Set BEDPLATE_TRANSACTION_POOLER=1, and DATABASE_DIRECT_URL to the server behind it.",
     ),
 }
+# PgBouncer says nearly everything under one code; its words, and the server's code for the same.
+_POOLER = "08P01"
+_BY_POOLER = (
+    ("authentication failed", "28P01"),
+    ("no such user", "28P01"),
+    ("no such database", "3D000"),
+    ("does not exist", "3D000"),
+    ("no more connections allowed", "53300"),
+)
 _TLS_HINT = (
     "Check sslmode in DATABASE_URL: require needs a server with TLS, verify-full its certificate."
 )
@@ -57,6 +66,8 @@ def refusal(url: DatabaseUrl, error: Exception, *, role: str | None) -> Bedplate
             "WITH SET TRUE, INHERIT FALSE; or name another by BEDPLATE_APP_ROLE.",
             role=role,
         )
+    if state == _POOLER:
+        state = next((code for words, code in _BY_POOLER if words in str(error)), state)
     if state in _BY_STATE:
         return _unreachable(url, *_BY_STATE[state])
     if isinstance(error, (ssl.SSLError, asyncpg.ClientConfigurationError)) or _is_about_tls(error):

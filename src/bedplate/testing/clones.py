@@ -7,7 +7,7 @@ right for as long as it exists; one process builds it, under a lock, under anoth
 import contextlib
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -51,26 +51,40 @@ $create$
 
 @dataclass(frozen=True)
 class ScratchDatabase:
-    """A database that a test may spoil. `url` enters it as the owner of its schema."""
+    """A database that a test may spoil. `url` enters it as the owner of its schema.
+
+    Where a transaction pooler stands before the server, `pooled_url` enters it through that one.
+    """
 
     url: DatabaseUrl
     role: str
     redis_url: str = field(repr=False)
     secret_key: str = field(repr=False)
+    pooled_url: DatabaseUrl | None = None
 
     def variables(self) -> dict[str, str]:
         """The environment of a process that works on it."""
         return {
             "BEDPLATE_ENV": "test",
-            "DATABASE_URL": self.url.render(),
             "REDIS_URL": self.redis_url,
             "BEDPLATE_SECRET_KEY": self.secret_key,
             "BEDPLATE_APP_ROLE": self.role,
+            **self._database_variables(),
         }
 
     def settings(self, **more: str) -> Settings:
         """The same as settings; `more` are further variables, by name."""
         return Settings.load(variables={**self.variables(), **more})
+
+    def _database_variables(self) -> dict[str, str]:
+        if self.pooled_url is None:
+            return {"DATABASE_URL": self.url.render()}
+        return {
+            "DATABASE_URL": self.pooled_url.render(),
+            "DATABASE_DIRECT_URL": self.url.render(),
+            "MIGRATION_DATABASE_URL": self.url.render(),
+            "BEDPLATE_TRANSACTION_POOLER": "true",
+        }
 
 
 class Clones:
@@ -136,11 +150,13 @@ class Clones:
         self._background.run(self._drop(scratch.url.database))
 
     def _scratch(self, system: str, name: str, redis_url: str | None) -> ScratchDatabase:
+        url, pooler = self._servers.owners[system].with_database(name), self._servers.pooler
         return ScratchDatabase(
-            url=self._servers.owners[system].with_database(name),
+            url=url,
             role=self._servers.roles[system],
             redis_url=redis_url or self._servers.redis_url,
             secret_key=self._servers.secret_key,
+            pooled_url=replace(url, host=pooler.host, port=pooler.port) if pooler else None,
         )
 
     async def _create_blank(self, scratch: ScratchDatabase) -> None:
@@ -182,7 +198,8 @@ class Clones:
 
     async def _build(self, system: System, name: str) -> None:
         """Under another name until it is done: a builder may be killed."""
-        scratch = self._scratch(system.name, f"{name}_building", None)
+        # Past the pooler, which would keep a connection to it, and then it cannot be copied.
+        scratch = replace(self._scratch(system.name, f"{name}_building", None), pooled_url=None)
         building, final = (grants.quote_identifier(each) for each in (scratch.url.database, name))
         await self._drop(scratch.url.database)
         await self._create_blank(scratch)

@@ -4,6 +4,7 @@ The first process of a run chooses the folder and hands it to the others (pytest
 by BEDPLATE_TEST_STATE_DIR. Each that needs servers attaches as a foreground client: the first one
 starts them, the last one to leave, or to be killed, stops them. Nothing is synced to the disk.
 TEST_DATABASE_URL and TEST_REDIS_URL name servers of one's own; their contents are overwritten.
+TEST_STAND=pgbouncer serves through a transaction pooler, whichever server is behind it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,15 +18,21 @@ from bedplate.project import Project
 from bedplate.servers import client
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.state import StackState
+from bedplate.testing.pooler import open_pooler
 from bedplate.urls import DatabaseUrl
 
 STOP_TIMEOUT = timedelta(seconds=20)
+POOLED = "pgbouncer"
 SECRET_KEY = "dev-only-a-key-for-tests-and-nothing-else"  # noqa: S105 - a key for tests
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Where tests work. `admin` may create databases; each system's owner is in `owners`."""
+    """Where tests work. `admin` may create databases; each system's owner is in `owners`.
+
+    `state` is None where TEST_DATABASE_URL names the server. `pooler` is the address of a
+    transaction pooler before it, if there is one.
+    """
 
     admin: DatabaseUrl
     owners: Mapping[str, DatabaseUrl]
@@ -34,17 +41,36 @@ class Servers:
     secret_key: str = field(repr=False)
     folder: Path
     state: StackState | None = None
+    pooler: DatabaseUrl | None = None
 
 
 @contextmanager
 def open_servers(project: Project, folder: Path, variables: Mapping[str, str]) -> Iterator[Servers]:
     """Attach to the run's servers, or start them; leave them at the end."""
+    with ExitStack() as leaving:
+        servers = leaving.enter_context(_open_servers(project, folder, variables))
+        if _is_pooled(variables):
+            pooler = open_pooler(servers.admin, servers.owners.values())
+            servers = replace(servers, pooler=leaving.enter_context(pooler))
+        yield servers
+
+
+@contextmanager
+def _open_servers(
+    project: Project, folder: Path, variables: Mapping[str, str]
+) -> Iterator[Servers]:
     project = replace(project, state=folder)
     own_database, own_redis = variables.get("TEST_DATABASE_URL"), variables.get("TEST_REDIS_URL")
     with ExitStack() as leaving:
         state = None
         if not (own_database and own_redis):
-            options = replace(StackOptions.from_environment(variables), pinned=False, durable=False)
+            options = replace(
+                StackOptions.from_environment(variables),
+                pinned=False,
+                durable=False,
+                has_postgres=not own_database,
+                has_valkey=not own_redis,
+            )
             state = leaving.enter_context(client.attach(project, options)).state
         redis_url = own_redis or (state.redis_url if state else "")
         if own_database:
@@ -57,7 +83,6 @@ def open_servers(project: Project, folder: Path, variables: Mapping[str, str]) -
                 redis_url=redis_url,
                 secret_key=SECRET_KEY,
                 folder=folder,
-                state=state,
             )
         elif state is not None:
             yield _of_stack(project, state, redis_url)
@@ -78,6 +103,17 @@ def _of_stack(project: Project, state: StackState, redis_url: str) -> Servers:
         folder=project.state,
         state=state,
     )
+
+
+def _is_pooled(variables: Mapping[str, str]) -> bool:
+    stand = variables.get("TEST_STAND", "")
+    if stand not in ("", POOLED):
+        raise SettingsError(
+            f"TEST_STAND is {stand!r}",
+            hint=f"Leave it empty, or set it to {POOLED}.",
+            variable="TEST_STAND",
+        )
+    return stand == POOLED
 
 
 def _own_database(raw: str) -> DatabaseUrl:
