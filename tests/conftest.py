@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import texts
+from tests import stands, texts
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,7 @@ REDIS_DATABASES = 16
 
 def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run chooses the folder that all of its processes share."""
+    stands.name_postgres(os.environ)
     if hasattr(config, "workerinput") or STATE_VARIABLE in os.environ:
         return
     from bedplate.testing.folder import choose_folder
