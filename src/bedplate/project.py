@@ -41,18 +41,21 @@ class Project:
     root: Path
     systems: tuple[SystemEntry, ...]
     state: Path
+    name: str = ""
 
     @classmethod
     def find(cls, variables: Mapping[str, str], start: Path | None = None) -> Self:
         """The nearest project upward of `start`; without one, the folder itself is the project."""
         path = find_upward("pyproject.toml", start)
         root = path.parent if path else (start or Path.cwd()).resolve()
-        systems = _read_systems(path) if path else ()
+        document = _read_document(path) if path else {}
+        systems = _read_systems(path, document) if path else ()
         state = variables.get("BEDPLATE_STATE_DIR")
         return cls(
             root=root,
             systems=systems or (_plain_entry(),),
             state=Path(state).expanduser().resolve() if state else root / STATE_FOLDER,
+            name=_read_name(document) or root.name,
         )
 
     def entry(self, name: str) -> SystemEntry:
@@ -68,11 +71,19 @@ def _plain_entry() -> SystemEntry:
     return SystemEntry(PLAIN_DATABASE, None, PLAIN_DATABASE, PLAIN_DATABASE, PLAIN_DATABASE)
 
 
-def _read_systems(path: Path) -> tuple[SystemEntry, ...]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProjectError(f"{path} cannot be read: {error}") from error
+
+
+def _read_name(document: Mapping[str, Any]) -> str:
+    table = document.get("project")
+    return str(table.get("name", "")) if isinstance(table, dict) else ""
+
+
+def _read_systems(path: Path, document: Mapping[str, Any]) -> tuple[SystemEntry, ...]:
     table = document.get("tool", {}).get("bedplate", {}).get("systems", {})
     if not isinstance(table, dict):
         raise ProjectError(f"{path}: tool.bedplate.systems is no table", hint=_FORM)

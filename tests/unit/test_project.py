@@ -20,7 +20,7 @@ def test_project_is_found_upward(tmp_path: Path) -> None:
     deep = tmp_path / "systems" / "shop"
     deep.mkdir(parents=True)
     project = Project.find({}, deep)
-    assert project.root == tmp_path
+    assert (project.root, project.name) == (tmp_path, tmp_path.name)
     assert project.state == tmp_path / ".bedplate"
     entry = project.entry("shop")
     assert (entry.database, entry.owner, entry.variable) == ("shop", "shop", "SHOP_DATABASE_URL")
@@ -30,10 +30,13 @@ def test_table_form_names_database_and_owner(tmp_path: Path) -> None:
     """A specification may name database and user otherwise than the system."""
     write(
         tmp_path,
+        '[project]\nname = "The Shop"\n'
         "[tool.bedplate.systems.shop]\n"
         'system = "shop.app:system"\ndatabase = "shop_main"\nowner = "keeper"\n',
     )
-    entry = Project.find({}, tmp_path).entry("shop")
+    project = Project.find({}, tmp_path)
+    assert project.name == "The Shop"
+    entry = project.entry("shop")
     assert (entry.database, entry.owner, entry.development_password) == (
         "shop_main",
         "keeper",

@@ -69,7 +69,7 @@ def create_root(
     project = project or Project.find(variables)
     mounted = _load(project, variables)
     root = FastAPI(
-        title=project.root.name,
+        title=project.name,
         lifespan=lifespan(*(each.layer for each in mounted)),
         openapi_url=None,
     )
