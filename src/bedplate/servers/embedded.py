@@ -14,8 +14,9 @@ from bedplate.project import SystemEntry
 from bedplate.servers import orphans
 from bedplate.servers.databases import provision
 from bedplate.servers.folder import StateFolder
-from bedplate.servers.keys import Ports, Secrets
+from bedplate.servers.keys import PINNED_PORTS, Ports, Secrets
 from bedplate.servers.postgres import SUPERUSER, Postgres
+from bedplate.servers.seaweedfs import SeaweedFS
 from bedplate.servers.server import Server
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.state import StackState, Step
@@ -27,7 +28,7 @@ Publish = Callable[[Step], None]
 
 
 class EmbeddedStack:
-    """PostgreSQL and Valkey of one state folder. The constructor opens nothing."""
+    """The servers of one state folder. The constructor opens nothing."""
 
     def __init__(self, folder: StateFolder, options: StackOptions, publish: Publish) -> None:
         self.folder = folder
@@ -37,7 +38,12 @@ class EmbeddedStack:
         ports = Ports(folder, is_pinned=options.pinned)
         self.postgres = Postgres(folder, options, self._secrets, ports)
         self.valkey = Valkey(folder, options, self._secrets, ports)
-        wanted = ((self.postgres, options.has_postgres), (self.valkey, options.has_valkey))
+        self.seaweedfs = SeaweedFS(folder, options, self._secrets, ports)
+        wanted = (
+            (self.postgres, options.has_postgres),
+            (self.valkey, options.has_valkey),
+            (self.seaweedfs, options.has_files),
+        )
         self.servers: tuple[Server, ...] = tuple(
             server for server, is_wanted in wanted if is_wanted
         )
@@ -46,29 +52,25 @@ class EmbeddedStack:
         self._is_stopping = threading.Event()
 
     def start(self, systems: Sequence[SystemEntry], deadline: float) -> None:
-        """Start both and make every system's database. Raises the first error of a server."""
+        """Start them and make every system's database. Raises the first error of a server."""
         for step in orphans.stop_orphans(self.folder):
             self._publish(step)
         self._secrets.load(systems)
+        self.seaweedfs.expect(systems)
         errors: list[BaseException] = []
 
-        def start_one(server: Server, then: Callable[[], None]) -> None:
+        def start_one(server: Server) -> None:
             try:
                 self._start_server(server, deadline)
-                then()
+                # Databases need no other server: made while those may still start.
+                if server is self.postgres:
+                    self._provision(systems)
             except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
                 errors.append(error)
-                # No use in waiting for the other: its start ends too.
+                # No use in waiting for the others: their start ends too.
                 self.stop()
 
-        beside = threading.Thread(target=start_one, args=(self.valkey, lambda: None))
-        if self.options.has_valkey:
-            beside.start()
-        # Databases need no Valkey: made while it may still start.
-        if self.options.has_postgres:
-            start_one(self.postgres, lambda: self._provision(systems))
-        if self.options.has_valkey:
-            beside.join()
+        side_by_side(start_one, self.servers)
         if errors:
             raise errors[0]
         self._is_started = True
@@ -76,12 +78,31 @@ class EmbeddedStack:
     def add_systems(self, systems: Sequence[SystemEntry]) -> None:
         """Make what systems need that came after the start. Raises `ServerError`."""
         added = [entry for entry in systems if self._systems.get(entry.name) != entry]
-        if added and self._is_started and self.options.has_postgres:
+        if not added or not self._is_started:
+            return
+        self._secrets.load(added)
+        if self.options.has_postgres:
             self._provision(added)
+        if self.seaweedfs in self.servers:
+            self.seaweedfs.admit(added)
+
+    def add_files(self, systems: Sequence[SystemEntry], deadline: float) -> None:
+        """Start SeaweedFS in a stack that was started without. Raises `ServerError`."""
+        if self.seaweedfs in self.servers or not self._is_started:
+            return
+        self._secrets.load(systems)
+        self.seaweedfs.expect([*self._systems.values(), *systems])
+        # Before it starts, so that a stop meanwhile ends it, too.
+        self.servers = (*self.servers, self.seaweedfs)
+        try:
+            self._start_server(self.seaweedfs, deadline)
+        except BedplateError:
+            self.servers = tuple(one for one in self.servers if one is not self.seaweedfs)
+            raise
 
     def server(self, name: str) -> Server:
         """The server of that name."""
-        return self.postgres if name == self.postgres.name else self.valkey
+        return next(server for server in self.servers if server.name == name)
 
     def restart(self, server: Server, deadline: float) -> None:
         """Start a server again that has died. Raises `ServerError`."""
@@ -90,7 +111,7 @@ class EmbeddedStack:
         self._start_server(server, deadline)
 
     def stop(self) -> list[Step]:
-        """End both at once. Returns a step for each."""
+        """End all at once. Returns a step for each."""
         self._is_stopping.set()
         steps: list[Step] = []
 
@@ -99,11 +120,7 @@ class EmbeddedStack:
             is_gone = server.stop()
             steps.append(Step(f"stop {server.name}", is_gone, _since(began)))
 
-        threads = [threading.Thread(target=stop_one, args=(server,)) for server in self.servers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(stop_one, self.servers)
         return steps
 
     def state(self, *, supervisor_pid: int, is_detached: bool) -> StackState:
@@ -112,6 +129,7 @@ class EmbeddedStack:
             name: self.postgres.url(entry.owner, self._secrets.owner(entry), entry.database)
             for name, entry in self._systems.items()
         }
+        has_files = self.seaweedfs in self.servers
         return StackState(
             services=tuple(server.state() for server in self.servers),
             databases=databases,
@@ -121,6 +139,8 @@ class EmbeddedStack:
             supervisor_pid=supervisor_pid,
             client_tools=Path(self.postgres.client_tools()),
             is_detached=is_detached,
+            s3_url=self.seaweedfs.url() if has_files else "",
+            s3_keys=self.seaweedfs.keys() if has_files else {},
         )
 
     def _provision(self, added: Sequence[SystemEntry]) -> None:
@@ -147,10 +167,20 @@ class EmbeddedStack:
                 self._publish(Step(server.name, False, _since(began), error.message))
             raise
         port = server.port
-        notes = [port.note, PINNED_WARNING if self.options.pinned else ""]
+        is_pinned = self.options.pinned and server.name in PINNED_PORTS
+        notes = [port.note, PINNED_WARNING if is_pinned else ""]
         note = "".join(f" ({note})" for note in notes if note)
         detail = f"{server.title} {server.version} on 127.0.0.1:{port.number}{note}"
         self._publish(Step(server.name, True, server.ready_ms, detail))
+
+
+def side_by_side(act: Callable[[Server], None], servers: Sequence[Server]) -> None:
+    """Do it to each at the same time; return when all is done."""
+    threads = [threading.Thread(target=act, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _since(began: float) -> int:

@@ -39,6 +39,9 @@ class StateFolder:
         self.nobody_file = path / "nobody-folder"
         self.valkey = path / "valkey"
         self.valkey_pid_file = path / "valkey.pid"
+        self.seaweedfs = path / "seaweedfs"
+        # There from before its start until after its end.
+        self.seaweedfs_mark = path / "seaweedfs.started"
 
     def create(self) -> None:
         """Make the folder, or check that it is ours. Raises `ServerError`."""

@@ -5,30 +5,44 @@ holds that project's lock: a process of the right executable in that folder is o
 file says. A pid file alone is never believed; the system may have given its number away.
 """
 
+import contextlib
+import os
 import signal
+import stat
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from bedplate.servers import process
-from bedplate.servers.folder import StateFolder
+from bedplate.servers.folder import StateFolder, read_json
 from bedplate.servers.process import ProcessIdentity
 from bedplate.servers.state import Step
 
 POSTGRES_NAMES = ("postgres",)
 VALKEY_NAMES = ("valkey-server", "redis-server")
+WEED_NAMES = ("weed",)
+# SeaweedFS makes sockets there for what its servers say to each other, wherever it is told to.
+# Whoever may connect has still to show our certificate.
+SEAWEEDFS_SOCKET = "/tmp/seaweedfs-{part}-grpc-{port}.sock"  # noqa: S108 - its choice, not ours
+# Its worker looks for its admin server's gRPC so far above its HTTP, whatever it is told.
+SEAWEEDFS_ADMIN_OFFSET = 10_000
 Signals = Sequence[tuple[int, timedelta]]
 FAST: Signals = ((signal.SIGINT, timedelta(seconds=15)), (signal.SIGKILL, timedelta(seconds=5)))
 TERMINATE: Signals = (
     (signal.SIGTERM, timedelta(seconds=10)),
     (signal.SIGKILL, timedelta(seconds=5)),
 )
+KILL: Signals = ((signal.SIGKILL, timedelta(seconds=5)),)
 
 
 def stop_orphans(folder: StateFolder) -> list[Step]:
     """Stop what a killed supervisor left behind and clear its pid files. Only under the lock."""
-    return stop_orphaned_postgres(folder) + stop_orphaned_valkey(folder)
+    return (
+        stop_orphaned_postgres(folder)
+        + stop_orphaned_valkey(folder)
+        + stop_orphaned_seaweedfs(folder)
+    )
 
 
 def stop_orphaned_postgres(folder: StateFolder) -> list[Step]:
@@ -56,6 +70,35 @@ def stop_orphaned_valkey(folder: StateFolder) -> list[Step]:
     steps = _stop_all("valkey", found, TERMINATE)
     folder.valkey_pid_file.unlink(missing_ok=True)
     return steps
+
+
+def stop_orphaned_seaweedfs(folder: StateFolder) -> list[Step]:
+    """A SeaweedFS. Killed, as always."""
+    if not folder.seaweedfs_mark.exists():
+        return []
+    found = process.find_in_folder(folder.seaweedfs, WEED_NAMES)
+    steps = _stop_all("seaweedfs", found, KILL)
+    clear_seaweedfs(folder)
+    return steps
+
+
+def clear_seaweedfs(folder: StateFolder) -> None:
+    """Remove what a SeaweedFS that ended has left outside of its folder."""
+    ports = read_json(folder.ports_file)
+    for part in ("master", "volume", "filer", "s3"):
+        _remove_socket(part, ports.get(f"seaweedfs {part} grpc"))
+    admin = ports.get("seaweedfs admin")
+    _remove_socket("admin", admin and admin + SEAWEEDFS_ADMIN_OFFSET)
+    folder.seaweedfs_mark.unlink(missing_ok=True)
+
+
+def _remove_socket(part: str, port: int | None) -> None:
+    path = Path(SEAWEEDFS_SOCKET.format(part=part, port=port))
+    # Not there, or another user's: the folder is everybody's.
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
+            path.unlink()
 
 
 def _stop_all(name: str, found: list[ProcessIdentity], signals: Signals) -> list[Step]:

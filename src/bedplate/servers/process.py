@@ -42,7 +42,7 @@ def is_same(identity: ProcessIdentity) -> bool:
 
 
 def working_folder(pid: int) -> Path | None:
-    """The current folder of a process, which both servers set to their data folder."""
+    """The current folder of a process, which the servers set to their data folder."""
     try:
         if IS_LINUX:
             return Path(os.readlink(f"/proc/{pid}/cwd"))  # noqa: PTH115 - a removed one is no Path

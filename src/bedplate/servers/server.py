@@ -1,7 +1,7 @@
 """One embedded server as a child process: spawned into its log, awaited, checked, stopped.
 
-PostgreSQL and Valkey differ in what they are started with, how they are asked whether they are
-ready and which signals end them; the rest is here. Called by the supervisor's stack only.
+They differ in what they are started with, how they are asked whether they are ready and which
+signals end them; the rest is here. Called by the supervisor's stack only.
 """
 
 import contextlib
@@ -25,7 +25,9 @@ from bedplate.servers.state import ServiceState
 POLL_SECONDS = 0.003
 # Between our look at a port and the server's own bind another program may take it.
 PORT_TRIES = 3
-PORT_TAKEN_MARK = "Address already in use"
+PORT_TAKEN_MARKS = ("Address already in use", "address already in use", "Port allocation failed")
+# What would change a server: defaults of its clients, a locale, another's S3 and its keys.
+FOREIGN_VARIABLES = ("PG", "LC_", "LANG", "WEED_", "AWS_", "S3_")
 
 
 class Server(ABC):
@@ -60,7 +62,7 @@ class Server(ABC):
                     self._wait_ready(deadline)
                     break
                 except PortTakenError:
-                    if self._ports.is_pinned or not remaining:
+                    if self._ports.is_pinned(self.name) or not remaining:
                         raise
         self._require_loopback()
         self.ready_ms = round((time.monotonic() - began) * 1000)
@@ -118,6 +120,10 @@ class Server(ABC):
         """As whom it runs, as arguments for `subprocess`; ours unless given."""
         return {}
 
+    def variables(self) -> dict[str, str]:
+        """What it finds in its environment besides."""
+        return {}
+
     def launch(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         """Make a program the child, working in `folder`, with its output in the log."""
         log = self.folder.open_log(self.name)
@@ -129,7 +135,7 @@ class Server(ABC):
                 self._child = subprocess.Popen(
                     command,
                     cwd=folder,
-                    env=_clean_environment(),
+                    env=_clean_environment() | self.variables(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -183,7 +189,7 @@ class Server(ABC):
 
     def _died(self) -> ServerError:
         tail = self.tail()
-        if PORT_TAKEN_MARK in tail:
+        if any(mark in tail for mark in PORT_TAKEN_MARKS):
             return PortTakenError(
                 f"port {self.port.number} is in use by another program",
                 hint=f"Stop it (ss -ltnp 'sport = :{self.port.number}' names it).",
@@ -205,6 +211,5 @@ class Server(ABC):
 
 
 def _clean_environment() -> dict[str, str]:
-    """Ours without what would change the server: PG* defaults and a locale."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_VARIABLES)}
     return kept | {"LC_ALL": "C"}

@@ -17,8 +17,9 @@ class StackOptions:
 
     `pinned`: ports 5432 and 6379 and the development credentials of the systems, Valkey without a
     password. `durable=False`: nothing is synced to the disk, for tests. The paths name other
-    installations: a folder with `postgres` and `initdb`, and a Valkey or Redis server. Without
-    `has_postgres` or `has_valkey` that one is managed elsewhere, and not started.
+    installations: a folder with `postgres` and `initdb`, a Valkey or Redis server, and SeaweedFS'
+    `weed`. Without `has_postgres` or `has_valkey` that one is managed elsewhere, and not started.
+    `has_files`: SeaweedFS, too; a stack that runs without it starts it for whoever asks later.
     """
 
     pinned: bool = False
@@ -27,6 +28,8 @@ class StackOptions:
     valkey_server: Path | None = None
     has_postgres: bool = True
     has_valkey: bool = True
+    weed: Path | None = None
+    has_files: bool = False
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -36,6 +39,7 @@ class StackOptions:
             durable=_read_switch(variables, "BEDPLATE_DURABLE", default=True),
             postgres_bin=_read_path(variables, "BEDPLATE_POSTGRES_BIN"),
             valkey_server=_read_path(variables, "BEDPLATE_VALKEY_SERVER"),
+            weed=_read_path(variables, "BEDPLATE_WEED"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +51,8 @@ class StackOptions:
             "valkey_server": self.valkey_server and str(self.valkey_server),
             "has_postgres": self.has_postgres,
             "has_valkey": self.has_valkey,
+            "weed": self.weed and str(self.weed),
+            "has_files": self.has_files,
         }
 
     @classmethod
@@ -59,6 +65,8 @@ class StackOptions:
             valkey_server=Path(found["valkey_server"]) if found["valkey_server"] else None,
             has_postgres=bool(found["has_postgres"]),
             has_valkey=bool(found["has_valkey"]),
+            weed=Path(found["weed"]) if found["weed"] else None,
+            has_files=bool(found["has_files"]),
         )
 
 

@@ -11,6 +11,10 @@ from typing import Any, Self
 
 from bedplate.project import SystemEntry
 
+# Where every system's files are, below its own prefix.
+BUCKET = "bedplate"
+REGION = "us-east-1"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,8 +40,19 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
+class S3Keys:
+    """One identity of S3: the id of a key and its secret."""
+
+    key_id: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class StackState:
-    """A running stack: how to reach each service, and who watches them."""
+    """A running stack: how to reach each service, and who watches them.
+
+    Without SeaweedFS `s3_url` is empty; `s3_keys` are those of each system.
+    """
 
     services: tuple[ServiceState, ...]
     databases: dict[str, str] = field(repr=False)
@@ -47,6 +62,8 @@ class StackState:
     supervisor_pid: int
     client_tools: Path
     is_detached: bool
+    s3_url: str = ""
+    s3_keys: dict[str, S3Keys] = field(default_factory=dict, repr=False)
 
     def environment(self, systems: Iterable[SystemEntry]) -> dict[str, str]:
         """The variables that point a process at this stack."""
@@ -61,10 +78,10 @@ class StackState:
         if self.redis_url:
             variables["REDIS_URL"] = self.redis_url
         variables["BEDPLATE_SECRET_KEY"] = self.secret_key
-        return variables
+        return variables | self._files_environment(entries)
 
     def service(self, name: str) -> ServiceState:
-        """The service of that name: "postgres" or "valkey". Raises `KeyError`."""
+        """The service of that name: "postgres", "valkey" or "seaweedfs". Raises `KeyError`."""
         for service in self.services:
             if service.name == name:
                 return service
@@ -85,4 +102,27 @@ class StackState:
             ServiceState(**{**service, "log": Path(service["log"])})
             for service in found["services"]
         )
-        return cls(**{**found, "services": services, "client_tools": Path(found["client_tools"])})
+        values = {
+            **found,
+            "services": services,
+            "client_tools": Path(found["client_tools"]),
+            "s3_keys": {name: S3Keys(**keys) for name, keys in found["s3_keys"].items()},
+        }
+        return cls(**values)
+
+    def _files_environment(self, entries: list[SystemEntry]) -> dict[str, str]:
+        if not self.s3_url:
+            return {}
+        variables = {
+            "S3_ENDPOINT_URL": self.s3_url,
+            "AWS_REGION": REGION,
+            "AWS_BUCKET_NAME": BUCKET,
+        }
+        for entry in entries:
+            keys = self.s3_keys.get(entry.name)
+            if keys is not None:
+                pair = {"AWS_ACCESS_KEY_ID": keys.key_id, "AWS_SECRET_ACCESS_KEY": keys.secret}
+                variables |= {entry.own(name): value for name, value in pair.items()}
+                if len(entries) == 1:
+                    variables |= pair
+        return variables

@@ -139,7 +139,8 @@ class Supervisor:
             client.send({"state": self._state() if self.is_ready else None})
 
     def _attach(self, client: Client, message: Message) -> None:
-        refusal = self._refuse_options(StackOptions.from_json(message["options"]))
+        wanted = StackOptions.from_json(message["options"])
+        refusal = self._refuse_options(wanted)
         if refusal:
             client.send({"error": refusal})
             return
@@ -148,10 +149,16 @@ class Supervisor:
         client.is_watching = True
         for step in self.steps:
             client.send({"step": step.__dict__})
-        systems = _read_systems(message)
+        systems, patience = _read_systems(message), float(message["timeout"])
         self._background.run(
-            lambda: self.stack.add_systems(systems), lambda error: self._answer(client, error)
+            lambda: self._add(wanted, systems, patience),
+            lambda error: self._answer(client, error),
         )
+
+    def _add(self, wanted: StackOptions, systems: list[SystemEntry], patience: float) -> None:
+        self.stack.add_systems(systems)
+        if wanted.has_files:
+            self.stack.add_files(systems, time.monotonic() + patience)
 
     def _answer(self, client: Client, error: BaseException | None) -> None:
         if error is not None:
