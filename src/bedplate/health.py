@@ -62,6 +62,8 @@ class ProbeFailure(Exception):  # noqa: N818 - it says that a service is down, n
 async def check(layer: DataLayer, *, limit: timedelta = PROBE_TIMEOUT) -> Report:
     """Ask every service at once. Takes `limit` at most; never raises."""
     probes = {"database": _probe_database, "redis": _probe_redis, "relay": _probe_relay}
+    if layer.settings.has_files:
+        probes["s3"] = _probe_s3
     found = await asyncio.gather(*(_run(probe, layer, limit) for probe in probes.values()))
     return Report(dict(zip(probes, found, strict=True)))
 
@@ -91,6 +93,10 @@ async def _probe_database(layer: DataLayer) -> None:
 
 async def _probe_redis(layer: DataLayer) -> None:
     await layer.redis.ping()
+
+
+async def _probe_s3(layer: DataLayer) -> None:
+    await layer.files.objects.probe(layer.files.system)
 
 
 async def _probe_relay(layer: DataLayer) -> None:

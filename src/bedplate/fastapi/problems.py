@@ -23,10 +23,13 @@ from bedplate.errors import (
     ConflictError,
     CursorError,
     DatabaseUnreachableError,
+    FileMismatchError,
+    FileTooLargeError,
     NotFoundError,
     PoolExhaustedError,
     RedisUnreachableError,
     UnreachableError,
+    UploadEndedError,
 )
 from bedplate.fastapi.problem import Problem, code_of, title_of
 
@@ -47,6 +50,9 @@ _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
     (NotFoundError, 404),
     (ConflictError, 409),
     (CursorError, 400),
+    (FileTooLargeError, 413),
+    (UploadEndedError, 409),
+    (FileMismatchError, 422),
 )
 # What passes: the caller may try again.
 _PASSING = (UnreachableError, PoolExhaustedError)

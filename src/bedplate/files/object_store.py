@@ -10,14 +10,14 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bedplate.errors import ObjectNotFoundError
+from bedplate.errors import FileMismatchError, ObjectNotFoundError
 from bedplate.files.bucket import Bucket
 from bedplate.files.clients import client_of, make_store
-from bedplate.files.keys import attachment
+from bedplate.files.keys import ANY_TYPE, attachment, new_key
 from bedplate.files.multipart import put_parts
 from bedplate.files.refusal import translated
 
@@ -139,6 +139,21 @@ class ObjectStore:
         except ObjectNotFoundError as error:
             if error.data.get("reason") == "no_such_bucket":
                 raise
+
+    async def probe(self, system: str) -> None:
+        """Put, get and delete an object: all that an identity of least privilege may do.
+
+        Asking for a key that is not there would not tell: without the right to list, AWS answers
+        403 for it.
+        """
+        key = new_key(system, datetime.now(UTC))
+        await self.put(key, key.encode(), ANY_TYPE)
+        try:
+            found = await self.read(key)
+        finally:
+            await self.delete([key])
+        if found != key.encode():
+            raise FileMismatchError(f"{self.bucket} gave back other bytes than it got", key=key)
 
     async def page(self, prefix: str, after: str | None = None) -> list[ObjectInfo]:
         """Up to 1,000 objects below a prefix whose keys come after this one, in order."""

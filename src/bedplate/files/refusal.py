@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from bedplate.errors import (
     BedplateError,
+    FileMismatchError,
     ObjectDeniedError,
     ObjectExistsError,
     ObjectNotFoundError,
@@ -22,6 +23,14 @@ _STATUS = re.compile(r"status code: (\d{3})|HTTP error: (\d{3})")
 _IS_OBJECT = "Object at location"
 # 409: two conditional writes of one key at the same time, and another one won.
 _EXISTS = {409, 412}
+# S3 computed another checksum than the request carries: the bytes changed on the way.
+_CHANGED = {
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+}
+_PASSING_STATUS = {408, 429}
 
 
 @contextmanager
@@ -87,14 +96,20 @@ def _from_answer(status: int, code: str, bucket: Bucket, key: str | None) -> Bed
         )
     if status == 404:
         return ObjectNotFoundError(f"there is no object {key!r} in {bucket}", key=key)
-    if status in {401, 403}:
-        return _denied(bucket, key, code or f"status {status}")
+    if code in _CHANGED:
+        return FileMismatchError(
+            f"the bytes of {key!r} changed on their way to {bucket}",
+            hint="Store the file again.",
+            key=key,
+        )
     if status in _EXISTS:
         return ObjectExistsError(
             f"the object {key!r} is in {bucket} already",
             hint="A key is written once. Store the file again, under a new key.",
             key=key,
         )
+    if 400 <= status < 500 and status not in _PASSING_STATUS:
+        return _denied(bucket, key, code or f"status {status}")
     return _unreachable(bucket, code or (f"status {status}" if status else "no answer"))
 
 
