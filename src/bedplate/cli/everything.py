@@ -24,6 +24,7 @@ from bedplate.cli.stand import Stand
 from bedplate.errors import WaitTimeoutError
 from bedplate.servers.client import RunningStack
 from bedplate.servers.folder import StateFolder
+from bedplate.servers.state import BUCKET
 
 INTERRUPTED = 130
 PORTS_TRIED = 20
@@ -149,10 +150,15 @@ class Everything:
             *lines,
             f"health      {address}/health",
             "database    bedplate psql",
+            *self._files_line(),
             'a shell     eval "$(bedplate env)"',
             "logs        bedplate logs -f",
             "stop        Ctrl-C",
         ]
+
+    def _files_line(self) -> list[str]:
+        url = self._running.state.s3_url if self._running is not None else ""
+        return [f"files       {url}/{BUCKET}"] if url else []
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ Called by `env`, `exec` and `psql`. Pure.
 import os
 
 from bedplate.cli.stack import stack_variables
-from bedplate.cli.stand import DATABASE_VARIABLES, Stand
+from bedplate.cli.stand import DATABASE_VARIABLES, FILE_VARIABLES, Stand
 from bedplate.errors import StackNotRunningError
 from bedplate.servers.state import StackState
 from bedplate.urls import DatabaseUrl
@@ -22,7 +22,7 @@ def shell_variables(
     variables = {
         name: value
         for name, value in found.items()
-        if name in OWN or name.endswith(DATABASE_VARIABLES)
+        if name in OWN or name.endswith((*DATABASE_VARIABLES, *FILE_VARIABLES))
     }
     chosen = stand.project.entry(system) if system else stand.project.systems[0]
     url = system_database(stand, state, chosen.name)

@@ -13,7 +13,7 @@ from bedplate.cli.output import Output, duration
 from bedplate.cli.stand import Stand
 from bedplate.errors import StackNotRunningError
 from bedplate.project import Project
-from bedplate.servers import client
+from bedplate.servers import binaries, client
 from bedplate.servers.client import RunningStack
 from bedplate.servers.stack import StackOptions
 from bedplate.servers.state import StackState, Step
@@ -45,11 +45,7 @@ def attached(
         return
     output = invocation.output
     was_running = client.read_state(invocation.project) is not None
-    options = replace(
-        StackOptions.from_environment(invocation.variables),
-        has_postgres=stand.embeds_database,
-        has_valkey=stand.embeds_redis,
-    )
+    options = _choose_options(invocation, stand)
     with client.attach(
         invocation.project,
         options,
@@ -59,7 +55,21 @@ def attached(
     ) as running:
         if not is_quiet:
             _say_services(output, running.state, was_running)
+            if stand.embeds_files and not running.state.s3_url:
+                why, hint = binaries.why_no_weed()
+                output.note(f"{why}. {hint}")
         yield running
+
+
+def _choose_options(invocation: Invocation, stand: Stand) -> StackOptions:
+    options = StackOptions.from_environment(invocation.variables)
+    return replace(
+        options,
+        has_postgres=stand.embeds_database,
+        has_valkey=stand.embeds_redis,
+        # Files are optional: where there is no SeaweedFS, everything else works.
+        has_files=stand.embeds_files and binaries.find_weed(options.weed) is not None,
+    )
 
 
 def find_state(invocation: Invocation, stand: Stand) -> StackState | None:

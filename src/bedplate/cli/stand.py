@@ -18,6 +18,16 @@ from bedplate.project import Project, SystemEntry
 from bedplate.urls import DatabaseUrl, redact
 
 DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_DIRECT_URL", "MIGRATION_DATABASE_URL")
+# The rest of an S3's variables, of which a system may have its own: LIBRILABS_AWS_REGION.
+FILE_VARIABLES = (
+    "S3_ENDPOINT_URL",
+    "AWS_BUCKET_NAME",
+    "AWS_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+LOOPBACK = (None, "localhost", "127.0.0.1", "::1")
 FALSE_VALUES = frozenset({"0", "false", "no", "off"})
 
 
@@ -45,10 +55,11 @@ class Stand:
     def find(cls, project: Project, variables: Mapping[str, str]) -> Self:
         """Decide from the variables. Raises `SettingsError` when a database's URL is none."""
         is_pinned = is_true(variables.get("BEDPLATE_PINNED"))
+        of_stack = _files_of_stack(variables)
         kept = {
             name: value
             for name, value in variables.items()
-            if not _is_made_by_stack(name, value, project, is_pinned)
+            if name not in of_stack and not _is_made_by_stack(name, value, project, is_pinned)
         }
         databases = {}
         for entry in project.systems:
@@ -75,6 +86,16 @@ class Stand:
         return not self.is_production and self.redis_url is None
 
     @property
+    def embeds_files(self) -> bool:
+        """Whether S3 is to be embedded: where every row is that can name a file, and not else."""
+        return (
+            self.embeds_database
+            and not self.databases
+            and not self._s3_variables()
+            and is_true(self.variables.get("BEDPLATE_FILES", "1"))
+        )
+
+    @property
     def embeds(self) -> bool:
         """Whether anything is to be embedded."""
         return self.embeds_database or self.embeds_redis
@@ -88,7 +109,10 @@ class Stand:
         }
         if self.redis_url is not None:
             found["REDIS_URL"] = redact(self.redis_url)
-        return found
+        s3 = self._s3_variables()
+        return found | {
+            name: redact(value) if "//" in value else value for name, value in s3.items()
+        }
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Where the managed services listen: each system's database, and Redis."""
@@ -101,11 +125,19 @@ class Stand:
                 if is_socket
                 else Endpoint(parts.hostname or "localhost", parts.port or 6379)
             )
+        endpoint = self.variables.get("S3_ENDPOINT_URL")
+        if endpoint:
+            parts = urlsplit(endpoint)
+            port = parts.port or (80 if parts.scheme == "http" else 443)
+            found["s3"] = Endpoint(parts.hostname or "localhost", port)
         return found
 
     def environment(self, embedded: Mapping[str, str]) -> dict[str, str]:
         """The variables for a child: the person's own, and the stack's for what is embedded."""
         own = dict(self.variables)
+        if "S3_ENDPOINT_URL" in embedded and self.embeds_files:
+            # Keys for another S3, which a shell may hold for other programs, are not for this one.
+            own = {name: value for name, value in own.items() if name not in FILE_VARIABLES}
         taken = {
             name: value
             for name, value in embedded.items()
@@ -133,11 +165,18 @@ class Stand:
                 missing=missing,
             )
 
+    def _s3_variables(self) -> dict[str, str]:
+        """The variables that name an S3 of one's own: an address, or a bucket of AWS's."""
+        deciding = FILE_VARIABLES[:2]
+        return {name: value for name, value in self.variables.items() if name.endswith(deciding)}
+
     def _is_wanted(self, name: str) -> bool:
         if name == "REDIS_URL":
             return self.embeds_redis
         if name == "DATABASE_URL":
             return not self.databases
+        if name.endswith(FILE_VARIABLES):
+            return self.embeds_files
         systems = {entry.variable: entry.name for entry in self.project.systems}
         return systems.get(name) not in self.databases
 
@@ -153,7 +192,7 @@ def _is_made_by_stack(name: str, value: str, project: Project, is_pinned: bool) 
     if name != "REDIS_URL" and not name.endswith(DATABASE_VARIABLES):
         return False
     parts = urlsplit(value)
-    if parts.hostname not in (None, "localhost", "127.0.0.1", "::1"):
+    if parts.hostname not in LOOPBACK:
         return False
     password = unquote(parts.password or "")
     if password.startswith(DEVELOPMENT_MARK):
@@ -161,6 +200,16 @@ def _is_made_by_stack(name: str, value: str, project: Project, is_pinned: bool) 
     if name == "REDIS_URL":
         return is_pinned and not password and parts.port == 6379
     return is_pinned and _is_pinned_url(value, project.systems)
+
+
+def _files_of_stack(variables: Mapping[str, str]) -> frozenset[str]:
+    """The variables of S3 that a stack made, if it made them: its keys say so."""
+    is_local = urlsplit(variables.get("S3_ENDPOINT_URL", "")).hostname in LOOPBACK
+    names = [name for name in variables if name.endswith(FILE_VARIABLES)]
+    marked = [name for name in names if variables[name].startswith(DEVELOPMENT_MARK)]
+    if not is_local or not marked:
+        return frozenset()
+    return frozenset(marked) | {"S3_ENDPOINT_URL", "AWS_BUCKET_NAME", "AWS_REGION"}
 
 
 def _is_pinned_url(value: str, systems: tuple[SystemEntry, ...]) -> bool:

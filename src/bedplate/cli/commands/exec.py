@@ -12,7 +12,7 @@ import click
 from bedplate.cli.interrupts import passed_on
 from bedplate.cli.options import Invocation, declare_passing
 from bedplate.cli.shell import search_path, shell_variables
-from bedplate.cli.stack import attached, find_stand
+from bedplate.cli.stack import attached, find_stand, stack_variables
 
 START_LIMIT = timedelta(seconds=60)
 # What a shell answers for a command that it does not find.
@@ -28,7 +28,8 @@ def command(invocation: Invocation, program: tuple[str, ...]) -> int:
         state = running.state if running else None
         path = search_path(state)
         own = shell_variables(stand, state, None, namespace=invocation.namespace)
-        environment = {**stand.variables, **own, "PATH": path}
+        of_stack = stack_variables(invocation.project, state)
+        environment = {**stand.environment(of_stack), **own, "PATH": path}
         found = shutil.which(program[0], path=path)
         if found is None:
             invocation.output.fail("program_not_found", f"no program {program[0]!r} on PATH", "")

@@ -9,7 +9,7 @@ from bedplate.cli.interrupts import ended_by_signals
 from bedplate.cli.options import Invocation, declare
 from bedplate.cli.stack import attached, find_stand, say_step
 from bedplate.cli.stand import Stand
-from bedplate.servers.state import StackState
+from bedplate.servers.state import BUCKET, StackState
 
 
 @declare("up", "Start the embedded servers, or attach to them.")
@@ -56,6 +56,7 @@ def _block(stand: Stand, state: StackState | None) -> list[str]:
         *managed,
         'environment  eval "$(bedplate env)"',
         "database     bedplate psql",
+        *([f"files        {state.s3_url}/{BUCKET}"] if state.s3_url else []),
         "next         bedplate prepare",
         "stop         bedplate down",
     ]
