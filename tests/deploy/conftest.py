@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from bedplate.testing.background import BackgroundLoop
+from bedplate.testing.redis_database import empty
 from bedplate.testing.stack import Servers
 from bedplate.urls import DatabaseUrl
 from tests.deploy import image
@@ -90,8 +91,9 @@ def composed_database(stack: Servers, background: BackgroundLoop) -> Iterator[Da
 def container(
     composed_database: DatabaseUrl,
     worker_redis_url: str,
+    background: BackgroundLoop,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Container:
+) -> Iterator[Container]:
     """The application's container: what the image has, and the compose file's variables."""
     folder = tmp_path_factory.mktemp("app")
     image.fill(folder)
@@ -100,10 +102,11 @@ def container(
     given["DATABASE_URL"] = composed_database.render()
     given["REDIS_URL"] = worker_redis_url.replace("127.0.0.1", LOOPBACK)
     own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)}
-    return Container(
+    yield Container(
         folder / Path(service["working_dir"]).relative_to("/app"),
         own | {"PYTHONUNBUFFERED": "1"} | given,
     )
+    background.run(empty(worker_redis_url))
 
 
 async def _drop(admin: DatabaseUrl, database: str, owner: str) -> None:
