@@ -22,7 +22,8 @@ from bedplate.servers.client import attach, read_state, stop
 from bedplate.servers.stack import StackOptions
 
 ROUNDS = 7
-AIMS = {"cold": 1500, "warm": 500, "down": 500}
+AIMS = {"cold": 2500, "warm": 1500, "down": 500}
+OPTIONS = StackOptions(has_files=True)
 SYSTEM = SystemEntry("shop", None, "shop", "shop", "shop_dev")
 UP = """
 import sys
@@ -32,7 +33,7 @@ from bedplate.servers.client import attach
 from bedplate.servers.stack import StackOptions
 system = SystemEntry("shop", None, "shop", "shop", "shop_dev")
 folder = Path(sys.argv[1])
-attach(Project(folder, (system,), folder / ".bedplate"), StackOptions(), detach=True)
+attach(Project(folder, (system,), folder / ".bedplate"), StackOptions(has_files=True), detach=True)
 """
 Figures = dict[tuple[str, str], list[float]]
 
@@ -60,7 +61,7 @@ def measure(folder: Path, figures: Figures) -> None:
     project = Project(folder, (SYSTEM,), folder / ".bedplate")
     for phase in ("cold", "warm"):
         began = time.monotonic()
-        running = attach(project, StackOptions(), detach=True)
+        running = attach(project, OPTIONS, detach=True)
         figures[phase, "whole"].append(_ms_since(began))
         for step in running.steps:
             figures[phase, f"  {step.name}"].append(step.ms)
