@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bedplate.cache.connections import RedisPool, get_redis_client
     from bedplate.errors import BedplateError
+    from bedplate.files.file_store import FileStore, NewFile
+    from bedplate.files.stored_files import StoredFile
+    from bedplate.files.transfer import delete_file, download_file, upload_file
     from bedplate.jobs.run import JobRun
     from bedplate.jobs.tasks import Task, task
     from bedplate.layer import DataLayer
@@ -29,43 +32,55 @@ _ROOMS = {
     "BedplateError": "bedplate.errors",
     "DataLayer": "bedplate.layer",
     "Database": "bedplate.rows.database",
+    "FileStore": "bedplate.files.file_store",
     "JobRun": "bedplate.jobs.run",
     "Model": "bedplate.rows.models",
+    "NewFile": "bedplate.files.file_store",
     "Page": "bedplate.rows.pagination",
     "RedisPool": "bedplate.cache.connections",
     "Repository": "bedplate.rows.repository",
     "Settings": "bedplate.settings",
+    "StoredFile": "bedplate.files.stored_files",
     "System": "bedplate.system",
     "Task": "bedplate.jobs.tasks",
     "Timestamps": "bedplate.rows.models",
     "UUIDKey": "bedplate.rows.models",
     "UnitOfWork": "bedplate.unit_of_work",
+    "delete_file": "bedplate.files.transfer",
+    "download_file": "bedplate.files.transfer",
     "get_redis_client": "bedplate.cache.connections",
     "new_id": "bedplate.rows.ids",
     "new_metadata": "bedplate.rows.models",
     "task": "bedplate.jobs.tasks",
+    "upload_file": "bedplate.files.transfer",
 }
 
 __all__ = [
     "BedplateError",
     "DataLayer",
     "Database",
+    "FileStore",
     "JobRun",
     "Model",
+    "NewFile",
     "Page",
     "RedisPool",
     "Repository",
     "Settings",
+    "StoredFile",
     "System",
     "Task",
     "Timestamps",
     "UUIDKey",
     "UnitOfWork",
     "__version__",
+    "delete_file",
+    "download_file",
     "get_redis_client",
     "new_id",
     "new_metadata",
     "task",
+    "upload_file",
 ]
 
 
