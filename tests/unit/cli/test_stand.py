@@ -155,3 +155,50 @@ def test_endpoints_name_hosts_and_sockets() -> None:
         "shop": "/run/pg/.s.PGSQL.5433",
         "redis": "/run/redis.sock",
     }
+
+
+def test_files_are_embedded_where_all_rows_are() -> None:
+    """A row of a managed database must not name an object in a folder on a laptop."""
+    assert _stand().embeds_files
+    assert not _stand(DATABASE_URL=MANAGED).embeds_files
+    assert not _stand(SHOP, BLOG, BLOG_DATABASE_URL=MANAGED).embeds_files
+    assert not _stand(BEDPLATE_FILES="0").embeds_files
+    assert not _stand(BEDPLATE_ENV="production").embeds_files
+
+
+@pytest.mark.parametrize("name", ["S3_ENDPOINT_URL", "AWS_BUCKET_NAME", "SHOP_AWS_BUCKET_NAME"])
+def test_an_s3_of_ones_own_is_used_as_it_is(name: str) -> None:
+    """MinIO by its address, AWS by a bucket alone."""
+    stand = _stand(**{name: "https://minio.example.com"})
+    assert not stand.embeds_files
+    assert stand.embeds_database
+    assert stand.managed_addresses() == {name: "https://minio.example.com"}
+
+
+def test_keys_for_another_s3_do_not_reach_a_child_of_ours() -> None:
+    """A shell may hold AWS's keys for other programs; a session token would break every request."""
+    theirs = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SESSION_TOKEN": "t", "AWS_REGION": "eu-west-1"}
+    ours = {
+        "S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "dev-only-i",
+        "AWS_REGION": "us-east-1",
+    }
+    assert _stand(**theirs).environment(ours) == ours
+    managed = _stand(S3_ENDPOINT_URL="https://minio.example.com", **theirs)
+    assert managed.environment(ours) == {"S3_ENDPOINT_URL": "https://minio.example.com", **theirs}
+
+
+def test_the_stacks_s3_counts_as_not_set() -> None:
+    """After `eval "$(bedplate env)"` the shell names a stack that may be gone."""
+    stand = _stand(
+        S3_ENDPOINT_URL="http://127.0.0.1:1",
+        AWS_BUCKET_NAME="bedplate",
+        AWS_REGION="us-east-1",
+        AWS_ACCESS_KEY_ID="dev-only-i",
+        SHOP_AWS_ACCESS_KEY_ID="dev-only-i",
+        AWS_SECRET_ACCESS_KEY="dev-only-s",
+    )
+    assert stand.embeds_files
+    assert dict(stand.variables) == {}
+    somebody = _stand(S3_ENDPOINT_URL="http://127.0.0.1:9000", AWS_ACCESS_KEY_ID="minioadmin")
+    assert not somebody.embeds_files

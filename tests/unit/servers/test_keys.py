@@ -39,6 +39,16 @@ def test_secrets_are_kept_and_added_to(folder: StateFolder) -> None:
     assert folder.secrets_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_each_system_has_keys_of_s3_of_its_own(folder: StateFolder) -> None:
+    """Who reads one's files must not read the other's."""
+    made = Secrets(folder, is_pinned=False)
+    made.load([SHOP, BLOG])
+    ids = {keys.key_id for keys in (made.files(SHOP), made.files(BLOG), made.files_admin)}
+    assert len(ids) == 3
+    assert made.files(SHOP).secret.startswith(DEVELOPMENT_MARK)
+    assert made.files(SHOP).secret not in repr(made.files(SHOP))
+
+
 def test_the_pinned_stand_has_the_specifications_credentials(folder: StateFolder) -> None:
     """Their documents name them."""
     pinned = Secrets(folder, is_pinned=True)
@@ -74,3 +84,21 @@ def test_a_pinned_port_in_use_is_an_error(
         with pytest.raises(PortTakenError, match=str(number)) as caught:
             Ports(folder, is_pinned=True).choose("postgres")
     assert caught.value.data == {"port": number}
+
+
+def test_a_port_is_free_together_with_the_one_far_above_it(folder: StateFolder) -> None:
+    """SeaweedFS takes both, and looks for the second nowhere else."""
+    ports = Ports(folder, is_pinned=False)
+    first = ports.choose("seaweedfs admin", beside=10_000).number
+    with socket.create_server(("127.0.0.1", first + 10_000)):
+        second = ports.choose("seaweedfs admin", beside=10_000).number
+    assert second != first
+    assert ports.choose("seaweedfs admin", beside=10_000).number == second
+
+
+def test_a_port_that_no_specification_names_is_not_pinned(folder: StateFolder) -> None:
+    """They say 5432 and 6379 and nothing of S3."""
+    ports = Ports(folder, is_pinned=True)
+    assert ports.is_pinned("postgres")
+    assert not ports.is_pinned("seaweedfs")
+    assert ports.choose("seaweedfs").number >= FIRST_PORT

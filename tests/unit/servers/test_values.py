@@ -1,5 +1,6 @@
 """Options, states, messages and restarts: the room's values."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from bedplate.project import SystemEntry
 from bedplate.servers.control import LONGEST_LINE_BYTES, Lines, decode_error, encode, encode_error
 from bedplate.servers.restarts import BACKOFF_SECONDS, STEADY_SECONDS, Restarts
 from bedplate.servers.stack import StackOptions
-from bedplate.servers.state import ServiceState, StackState
+from bedplate.servers.state import S3Keys, ServiceState, StackState
 
 STATE = StackState(
     services=(ServiceState("postgres", 1, 2, "18.6", 3, Path("/log"), True),),
@@ -20,6 +21,7 @@ STATE = StackState(
     supervisor_pid=4,
     client_tools=Path("/bin"),
     is_detached=True,
+    s3_keys={"shop": S3Keys("id", "s3cret")},
 )
 
 
@@ -31,9 +33,12 @@ def test_options_come_from_the_environment() -> None:
             "BEDPLATE_DURABLE": "0",
             "BEDPLATE_POSTGRES_BIN": "/opt/postgres/bin",
             "BEDPLATE_VALKEY_SERVER": "/opt/valkey-server",
+            "BEDPLATE_WEED": "/opt/weed",
         }
     )
-    expected = StackOptions(True, False, Path("/opt/postgres/bin"), Path("/opt/valkey-server"))
+    expected = StackOptions(
+        True, False, Path("/opt/postgres/bin"), Path("/opt/valkey-server"), weed=Path("/opt/weed")
+    )
     assert options == expected
     assert StackOptions.from_environment({}) == StackOptions()
 
@@ -45,7 +50,11 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [StackOptions(), StackOptions(True, False, Path("/a b"), Path("/c"))]
+    "options",
+    [
+        StackOptions(),
+        StackOptions(True, False, Path("/a b"), Path("/c"), weed=Path("/d"), has_files=True),
+    ],
 )
 def test_options_survive_their_json(options: StackOptions) -> None:
     """What the client chose is what the supervisor starts."""
@@ -116,3 +125,17 @@ def test_a_server_that_ran_for_long_is_restarted_at_once() -> None:
     restarts.plan("postgres", 0.0)
     assert restarts.plan("postgres", 1.0) > 0
     assert restarts.plan("postgres", STEADY_SECONDS + 10.0) == 0
+
+
+def test_variables_name_each_systems_keys_of_s3() -> None:
+    """The plain ones only where they are unambiguous; none without an S3."""
+    shop, blog = (SystemEntry(name, None, name, name, "") for name in ("shop", "blog"))
+    keys = {"shop": S3Keys("shop-id", "s3cret"), "blog": S3Keys("blog-id", "s3cret")}
+    state = replace(STATE, s3_url="http://127.0.0.1:3", s3_keys=keys)
+    assert "s3cret" not in repr(state)
+    alone, both = state.environment([shop]), state.environment([shop, blog])
+    assert alone["S3_ENDPOINT_URL"] == both["S3_ENDPOINT_URL"] == "http://127.0.0.1:3"
+    assert alone["AWS_ACCESS_KEY_ID"] == alone["SHOP_AWS_ACCESS_KEY_ID"] == "shop-id"
+    assert both["BLOG_AWS_ACCESS_KEY_ID"] == "blog-id"
+    assert "AWS_ACCESS_KEY_ID" not in both
+    assert not [name for name in STATE.environment([shop]) if name.startswith(("S3_", "AWS_"))]
