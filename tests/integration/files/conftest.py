@@ -24,7 +24,7 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
         weed.start()
         yield weed
     finally:
-        weed.kill()
+        weed.stop()
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +42,11 @@ def system(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def files_layer(committed: ScratchDatabase, s3: S3, system: str) -> AsyncIterator[DataLayer]:
-    """An open layer whose files are on the tests' S3."""
-    settings = committed.settings(**s3.variables())
+async def files_layer(
+    committed: ScratchDatabase, weed: Weed, system: str
+) -> AsyncIterator[DataLayer]:
+    """An open layer whose files are on the tests' S3, as an identity that may do no more."""
+    settings = committed.settings(**weed.s3_of(system).variables())
     async with DataLayer(settings, name=system) as layer:
         yield layer
 

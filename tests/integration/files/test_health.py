@@ -4,14 +4,14 @@ from bedplate import health
 from bedplate.layer import DataLayer
 from bedplate.testing.clones import ScratchDatabase
 from tests.integration.files.conftest import Outside
-from tests.integration.files.weed import S3
+from tests.integration.files.weed import S3, Weed
 
 
 async def test_s3_is_probed_by_what_the_application_may_do(
-    committed: ScratchDatabase, s3: S3, system: str
+    committed: ScratchDatabase, weed: Weed, system: str
 ) -> None:
-    """An identity without the right to list is up; the probe leaves nothing behind."""
-    settings = committed.settings(**s3.variables(key_id=s3.app_key_id))
+    """An identity without a right to the bucket is up; the probe leaves nothing behind."""
+    settings = committed.settings(**weed.s3_of(system).variables())
     async with DataLayer(settings, name=system) as layer:
         report = await health.check(layer)
     assert report.services["s3"].is_up, report.services["s3"].reason

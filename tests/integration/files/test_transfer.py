@@ -44,6 +44,32 @@ assert counted.size == size
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
+MEASURE_STREAM = """
+import asyncio, resource, sys
+from bedplate.files.bucket import Bucket
+from bedplate.files.object_store import ObjectStore
+from bedplate.files.source import Measured
+from bedplate.settings import Settings
+async def generated(count):
+    for _ in range(count):
+        yield bytes(1_000_000)
+async def drained(objects, key):
+    measured = Measured(objects.stream(key))
+    async for _ in measured:
+        pass
+    return measured.size_bytes
+async def main(key):
+    objects = ObjectStore(Bucket.from_settings(Settings.load()))
+    await objects.put_stream(key + "-first", generated(20), "a/b")
+    await drained(objects, key + "-first")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await objects.put_stream(key, generated(500), "a/b")
+    assert await drained(objects, key) == 500_000_000
+    await objects.delete([key])
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+asyncio.run(main(sys.argv[1]))
+"""
+
 
 @pytest.fixture
 def settings(s3: S3) -> Settings:
@@ -123,11 +149,12 @@ def test_a_server_that_is_not_there_is_unreachable(s3: S3, system: str) -> None:
         delete_file(f"{system}/x", settings=settings)
 
 
-def test_half_a_gigabyte_takes_little_memory(s3: S3, system: str) -> None:
+@pytest.mark.parametrize("program", [MEASURE, MEASURE_STREAM], ids=["blocking", "streaming"])
+def test_half_a_gigabyte_takes_little_memory(s3: S3, system: str, program: str) -> None:
     """500 MB up and down in a process of their own: less than 64 MB more than before."""
     environment = {"PATH": "/usr/bin:/bin", **s3.variables()}
     measured = subprocess.run(
-        [sys.executable, "-c", MEASURE, f"{system}/large"],
+        [sys.executable, "-c", program, f"{system}/large"],
         env=environment,
         capture_output=True,
         text=True,
