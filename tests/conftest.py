@@ -2,7 +2,8 @@
 
 `stack` the servers of this run · `librilabs_settings` this worker's clone · `layer` an open layer
 on it, emptied afterwards · `session` rows only, rolled back · `blank_database` an empty one of its
-own · `redis_url` this worker's, emptied afterwards · `novel`, `data_folder` the test data.
+own · `s3_variables` where files are · `redis_url` this worker's, emptied afterwards · `novel`,
+`data_folder` the test data.
 """
 
 import os
@@ -66,6 +67,15 @@ def stack(project: "Project") -> "Iterator[Servers]":
 
     with open_servers(project, Path(os.environ[STATE_VARIABLE]), os.environ) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def s3_variables(project: "Project", stack: "Servers") -> "Iterator[dict[str, str]]":
+    """The variables that lead each system to its files on the run's S3, started for who asks."""
+    from bedplate.testing.stack import open_files
+
+    with open_files(project, stack.folder, os.environ) as variables:
+        yield variables
 
 
 @pytest.fixture(scope="session")

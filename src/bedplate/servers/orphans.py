@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,13 +78,12 @@ def stop_orphaned_seaweedfs(folder: StateFolder) -> list[Step]:
         return []
     found = process.find_in_folder(folder.seaweedfs, WEED_NAMES)
     steps = _stop_all("seaweedfs", found, KILL)
-    clear_seaweedfs(folder)
+    clear_seaweedfs(folder, read_json(folder.ports_file))
     return steps
 
 
-def clear_seaweedfs(folder: StateFolder) -> None:
-    """Remove what a SeaweedFS that ended has left outside of its folder."""
-    ports = read_json(folder.ports_file)
+def clear_seaweedfs(folder: StateFolder, ports: Mapping[str, int]) -> None:
+    """Remove what a SeaweedFS that ended has left: sockets named after its ports, and its mark."""
     for part in ("master", "volume", "filer", "s3"):
         _remove_socket(part, ports.get(f"seaweedfs {part} grpc"))
     admin = ports.get("seaweedfs admin")

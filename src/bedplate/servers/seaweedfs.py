@@ -77,6 +77,7 @@ class SeaweedFS(Server):
         self._secrets = secrets
         self._executable = Path()
         self._systems: dict[str, SystemEntry] = {}
+        self._chosen: dict[str, int] = {}
 
     def url(self) -> str:
         """How to reach S3."""
@@ -167,11 +168,13 @@ class SeaweedFS(Server):
         """End it, and leave none of its sockets in /tmp."""
         is_gone = super().stop()
         if is_gone:
-            clear_seaweedfs(self.folder)
+            clear_seaweedfs(self.folder, self._chosen)
         return is_gone
 
     def _choose(self, part: str, *, beside: int = 0) -> int:
-        return self._ports.choose(f"{self.name} {part}", beside=beside).number
+        name = f"{self.name} {part}"
+        self._chosen[name] = self._ports.choose(name, beside=beside).number
+        return self._chosen[name]
 
     def _path(self, name: str) -> Path:
         return self.data_folder() / name

@@ -88,6 +88,27 @@ def _open_servers(
             yield _of_stack(project, state, redis_url)
 
 
+@contextmanager
+def open_files(
+    project: Project, folder: Path, variables: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Have the run's servers start S3, too; the variables that lead each system to its files.
+
+    Only the first who asks waits for it, and a run in which nobody asks never starts it.
+    """
+    options = replace(
+        StackOptions.from_environment(variables),
+        pinned=False,
+        durable=False,
+        has_postgres=not variables.get("TEST_DATABASE_URL"),
+        has_valkey=not variables.get("TEST_REDIS_URL"),
+        has_files=True,
+    )
+    with client.attach(replace(project, state=folder), options) as running:
+        found = running.state.environment(project.systems)
+        yield {name: value for name, value in found.items() if "AWS_" in name or "S3_" in name}
+
+
 def stop_servers(project: Project, folder: Path) -> None:
     """End the run: wait for the servers' end, stopping those that a killed process held."""
     client.stop(replace(project, state=folder), timeout=STOP_TIMEOUT)

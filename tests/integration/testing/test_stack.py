@@ -1,12 +1,15 @@
 """The run's servers, and databases on them."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bedplate.environment import DEVELOPMENT_MARK
 from bedplate.errors import DatabaseUnreachableError, SettingsError
 from bedplate.project import Project
 from bedplate.rows.database import Database
+from bedplate.servers.client import read_state
 from bedplate.testing.stack import open_servers
 
 if TYPE_CHECKING:
@@ -68,3 +71,16 @@ async def test_servers_do_not_sync(stack: "Servers") -> None:
         assert await connection.fetchval("SHOW fsync") == "off"
     finally:
         await connection.close()
+
+
+def test_s3_joins_the_run_when_a_test_asks(
+    stack: "Servers", s3_variables: dict[str, str], project: Project
+) -> None:
+    """The run's other servers stay as they are, and each system has keys of its own."""
+    entry = project.entry("librilabs")
+    assert s3_variables[entry.own("AWS_ACCESS_KEY_ID")].startswith(DEVELOPMENT_MARK)
+    state = read_state(replace(project, state=stack.folder))
+    assert state is not None
+    assert state.s3_url == s3_variables["S3_ENDPOINT_URL"]
+    if stack.state is not None:
+        assert state.databases == stack.state.databases
