@@ -63,10 +63,10 @@ env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of th
 
 test: $(TESTED) ## run every test; POSTGRES=16, STAND=pgbouncer, PYTHON=python3.12 choose on what
 	@$(BIN)/pytest tests/unit -q
-	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadgroup
+	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadfile
 
 test-postgres: $(TESTED) ## run the tests that could differ by PostgreSQL: POSTGRES=16
-	@$(BIN)/pytest $(ON_POSTGRES) -q -n $(WORKERS) --dist loadgroup
+	@$(BIN)/pytest $(ON_POSTGRES) -q -n $(WORKERS) --dist loadfile
 
 stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems on every stand; print a table
 	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(STANDS)

@@ -29,7 +29,7 @@ from bedplate.testing.pooler import find_pgbouncer
 from bedplate.urls import DatabaseUrl
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "--dist", "loadgroup")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "--dist", "loadfile")
 TESTS = "tests/systems"
 OWNER, DATABASE = "somebody", "somebodys_test"
 # Inherited, these would make one stand another.

@@ -19,9 +19,6 @@ from tests.deploy.compose import LIBRILABS, ComposeFile
 from tests.deploy.conftest import Container
 from tests.integration.cli.conftest import Running
 
-# One worker of pytest-xdist: the tests share a database.
-pytestmark = pytest.mark.xdist_group("compose-commands")
-
 SERVICES = ComposeFile.read(LIBRILABS).services
 READ_OWNER = """
 SELECT rolsuper, rolbypassrls, rolcreaterole,

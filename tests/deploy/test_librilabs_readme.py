@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
-import pytest
 from alembic import command as alembic_command
 
 from bedplate.cli.catalog import COMMANDS
@@ -23,9 +22,6 @@ from bedplate.urls import DatabaseUrl
 from tests.deploy.compose import LIBRILABS, ComposeFile, known_variables
 from tests.deploy.conftest import Container
 from tests.texts import ROOT
-
-# One worker of pytest-xdist: the tests share a database.
-pytestmark = pytest.mark.xdist_group("librilabs-readme")
 
 README = (ROOT / "systems" / "librilabs" / "README.md").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

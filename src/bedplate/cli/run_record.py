@@ -7,14 +7,17 @@ Only one `run` per state folder, so that logs and addresses are one's own.
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from bedplate.errors import ConflictError
 
 NAME = "run.json"
+PATIENCE = timedelta(seconds=1)
 
 
 class RunRecord:
@@ -36,18 +39,30 @@ def hold_record(state: Path) -> Iterator[RunRecord]:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(state / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(descriptor):
             raise ConflictError(
                 "`bedplate run` runs already for this project",
                 hint="bedplate status; or another one beside it: bedplate run -n second",
-            ) from None
+            )
         record = RunRecord(descriptor)
         record.write([])
         yield record
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock, patiently: `status` shares it for a moment, and so does a dying `run`."""
+    deadline = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def read_record(state: Path) -> list[dict[str, Any]]:

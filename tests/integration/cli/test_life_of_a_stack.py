@@ -2,12 +2,7 @@
 
 import signal
 
-import pytest
-
 from tests.integration.cli.conftest import Bedplate
-
-# One worker of pytest-xdist: each test leaves nothing running for the next.
-pytestmark = pytest.mark.xdist_group("cli-life")
 
 
 def test_without_servers_commands_say_how_to_start_them(bedplate: Bedplate) -> None:

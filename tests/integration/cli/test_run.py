@@ -15,9 +15,6 @@ import pytest
 
 from tests.integration.cli.conftest import SECONDS, Bedplate, Running
 
-# One worker of pytest-xdist: the tests share a `run`, and the last ones end it.
-pytestmark = pytest.mark.xdist_group("cli-run")
-
 CHILDREN = {"api", "relay", "worker"}
 
 

@@ -12,9 +12,8 @@ import pytest
 
 from tests.integration.cli.conftest import Bedplate
 
-# One worker of pytest-xdist: the tests share one stack.
 SERVERS = {"postgres", "valkey", "seaweedfs"}
-pytestmark = [pytest.mark.usefixtures("up"), pytest.mark.xdist_group("cli-stack")]
+pytestmark = pytest.mark.usefixtures("up")
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,11 @@ LEASE_SECONDS = "2"
 Starter = Callable[..., "subprocess.Popen[bytes]"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def effects_table(
     librilabs_database: ScratchDatabase, background: BackgroundLoop
 ) -> Iterator[None]:
-    """The table of effects, which the serving role may write."""
+    """The table of effects, which the serving role may write; gone before other modules look."""
 
     async def execute(*statements: str) -> None:
         async with Database(librilabs_database.url) as database, database.engine.begin() as owner:

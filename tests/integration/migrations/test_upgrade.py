@@ -12,6 +12,7 @@ import pytest
 
 from bedplate.errors import MigrationError
 from bedplate.migrations import steps
+from bedplate.migrations.layer_schema import layer_revisions
 from bedplate.migrations.lock import MigrationLock
 from bedplate.migrations.upgrade import downgrade, is_current, status, upgrade
 from tests.integration.migrations.conftest import SAMPLE, names_of_tables
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from bedplate.settings import Settings
     from bedplate.system import System
 
-ALL = ("bedplate:0001", "0001", "0002", "0003")
+OURS = tuple(each.number for each in layer_revisions())
+ALL = (*(f"bedplate:{number}" for number in OURS), "0001", "0002", "0003")
 TABLES = [
     "bedplate.jobs",
     "bedplate.outbox",
+    "bedplate.quarantined_objects",
+    "bedplate.stored_files",
     "bedplate.version",
     "public.alembic_version",
     "public.books",
 ]
+APPLIED = "SELECT array_agg(number ORDER BY number) FROM bedplate.version"
 FAILING = """\
 revision = "0004"
 down_revision = "0003"
@@ -55,7 +60,7 @@ async def test_empty_database_gets_our_tables_and_then_the_systems(
     assert result.head == "0003"
     assert await names_of_tables(owner) == TABLES
     assert await owner.fetchval("SELECT version_num FROM alembic_version") == "0003"
-    assert await owner.fetchval("SELECT number FROM bedplate.version") == "0001"
+    assert await owner.fetchval(APPLIED) == list(OURS)
 
 
 async def test_second_run_finds_nothing_to_do(sample: "System", settings: "Settings") -> None:
@@ -91,7 +96,7 @@ async def test_downgrade_takes_back_the_systems_tables_only(
     assert (await downgrade(sample, settings, "base")).applied == ("0002", "0001")
     assert "public.books" not in await names_of_tables(owner)
     assert "bedplate.jobs" in await names_of_tables(owner)
-    assert (await upgrade(sample, settings)).applied == ALL[1:]
+    assert (await upgrade(sample, settings)).applied == ALL[len(OURS) :]
 
 
 async def test_release_that_was_put_back_starts_on_a_newer_database(
