@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.errors import (
     ObjectDeniedError,
+    ObjectNotFoundError,
     PoolExhaustedError,
     SweepRefusedError,
     UnreachableError,
@@ -44,6 +46,15 @@ HARMLESS_ORPHANS = 100
 HARMLESS_SHARE = 0.1
 # Deleting a batch may take S3 some seconds, and retries; its rows are not locked for ever.
 LIMIT_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', '120s', true)")
+# What a sweep waits out: jobs, which the same process sends, must not stop for it.
+_BORNE = (
+    UnreachableError,
+    PoolExhaustedError,
+    SweepRefusedError,
+    ObjectDeniedError,
+    ObjectNotFoundError,
+    DBAPIError,
+)
 
 Marking = Callable[[AsyncConnection, int], Awaitable[int]]
 Sweep = Callable[[], Awaitable["FilesSwept"]]
@@ -190,16 +201,12 @@ class FileSweeper:
     async def _attempt(self, name: str, sweep: Sweep) -> None:
         try:
             await sweep()
-        except (
-            UnreachableError,
-            PoolExhaustedError,
-            SweepRefusedError,
-            ObjectDeniedError,
-        ) as error:
+        except _BORNE as error:
             # Each once: a bucket of somebody else's stays so until a person acts.
-            if self._failures.get(name) != error.code:
+            what = getattr(error, "code", type(error).__name__)
+            if self._failures.get(name) != what:
                 log.warning("Files are not swept", extra={"sweep": name, "error": str(error)})
-            self._failures[name] = error.code
+            self._failures[name] = what
         else:
             self._failures.pop(name, None)
 

@@ -1,10 +1,12 @@
 """S3 that answers wrongly, and processes that die in every step of an upload (faults 6, 34, 36)."""
 
+import asyncio
+import itertools
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -120,6 +122,29 @@ async def test_an_error_that_says_200_does_not_commit(
     with pytest.raises(StorageUnreachableError):
         await _store(faulty_layer, LARGE)
     assert await behind.named_keys() == set()
+
+
+async def test_a_cancelled_upload_takes_its_parts_along(
+    files_layer: DataLayer, outside: Outside
+) -> None:
+    """Parts cost money and no listing shows them (fault 36)."""
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        for number in itertools.count():
+            yield bytes(1_000_000)
+            if number * 1_000_000 > 2 * ONE_PUT_BYTES:
+                begun.set()
+                await asyncio.sleep(0)
+
+    task = asyncio.create_task(files_layer.files.send(endless(), TEXT))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert await outside.store.abort_uploads(f"{files_layer.files.system}/", tomorrow) == 0
+    assert await outside.keys() == set()
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_ANSWER, Fault.CORRUPT_ANSWER])
