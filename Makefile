@@ -30,8 +30,7 @@ ifneq ($(filter-out compose,$(STAND)),)
 export TEST_STAND := $(STAND)
 endif
 # What differs from one PostgreSQL to another is met here.
-ON_POSTGRES := tests/integration/rows tests/integration/migrations tests/integration/jobs \
-  tests/integration/unit_of_work tests/integration/delivery tests/integration/testing tests/systems
+ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
 .PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit check format bench bench-start bench-cli bench-jobs requirements clean
@@ -62,7 +61,7 @@ env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of th
 	@$(BIN)/bedplate env
 
 test: $(TESTED) ## run every test; POSTGRES=16, STAND=pgbouncer, PYTHON=python3.12 choose on what
-	@$(BIN)/pytest tests/unit -q
+	@$(BIN)/pytest tests/unit -q -n $(WORKERS)
 	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadfile
 
 test-postgres: $(TESTED) ## run the tests that could differ by PostgreSQL: POSTGRES=16
@@ -72,7 +71,7 @@ stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems o
 	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(STANDS)
 
 test-unit: $(VENV)/dev.stamp ## run the tests that need no server
-	@$(BIN)/pytest tests/unit -q
+	@$(BIN)/pytest tests/unit -q -n $(WORKERS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, import rules
 	@$(BIN)/ruff check .
