@@ -112,7 +112,12 @@ def test_a_system_reaches_nothing_beyond_its_prefixes(state: StackState) -> None
     for key in ("blog/theirs", "shopping/theirs", "expiring/blog/theirs"):
         for method in ("GET", "PUT", "DELETE"):
             assert ask(state, method, key, body=b"").status == 403, (method, key)
-    listings = ({}, {"prefix": ""}, {"prefix": "blog/"}, {"prefix": "expiring/"})
+    listings: tuple[dict[str, str], ...] = (
+        {},
+        {"prefix": ""},
+        {"prefix": "blog/"},
+        {"prefix": "expiring/"},
+    )
     for listing in listings:
         assert ask(state, "GET", "", query={"list-type": "2", **listing}).status == 403, listing
     for query in ({}, {"policy": ""}, {"lifecycle": ""}, {"cors": ""}):
