@@ -54,7 +54,7 @@ def test_L6_container_tests_its_connection_by_commands(container: Container) -> 
     """`docker compose exec api …`: Alembic as the specification writes it, and our own."""
     assert container.call("alembic", "upgrade", "head").returncode == 0
     current = container.call("alembic", "current")
-    assert "0001 (head)" in current.stdout, current.stderr
+    assert "0002 (head)" in current.stdout, current.stderr
     assert container.call("bedplate", "migrate", "status").returncode == 0
     waited = container.call("bedplate", "wait", "--timeout", "3")
     assert waited.returncode == 0, waited.stderr

@@ -7,10 +7,11 @@ chunks name their source by where it stands in the text.
 import uuid
 from typing import TYPE_CHECKING
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.dialects.postgresql import REGCONFIG, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from bedplate.files.stored_files import stored_files
 from bedplate.rows.models import Timestamps, UUIDKey
 from systems.librilabs.models.base import Base, Owned, owner_is_present
 
@@ -31,6 +32,7 @@ class Document(UUIDKey, Owned, Timestamps, Base):
         Index(None, "user_id", "created_at", "id"),
         Index(None, "session_id", "created_at", "id"),
         Index(None, "created_at"),
+        Index(None, "original_file_id", postgresql_where=text("original_file_id IS NOT NULL")),
     )
 
     # Up to 10 MB: only who asks for it by name gets it.
@@ -38,6 +40,11 @@ class Document(UUIDKey, Owned, Timestamps, Base):
     file_name: Mapped[str] = mapped_column(String(255))
     file_size: Mapped[int] = mapped_column(Integer)
     source_language: Mapped[str] = mapped_column(String(10))
+    # The bytes as they came. The row of a deleted file is forgotten in the end; never before the
+    # document's, which goes in the transaction that deletes the file.
+    original_file_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(stored_files.c.id, ondelete="SET NULL"), sort_order=90
+    )
 
     user: Mapped["User | None"] = relationship(back_populates="documents", lazy="raise")
     passages: Mapped[list["DocumentPassage"]] = relationship(

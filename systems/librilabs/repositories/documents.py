@@ -1,7 +1,8 @@
 """A reader's documents: stored with their passages, listed, searched, deleted with their jobs."""
 
 import asyncio
-from collections.abc import Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,8 @@ PASSAGES = Passages(
     vector=DocumentPassage.__table__.c.tsv,
 )
 
+KeepOriginal = Callable[[], Awaitable[uuid.UUID | None]]
+
 
 class Documents(Repository[Document]):
     """What one reader owns. Raises `OwnerMissingError` for a reader who is nobody."""
@@ -38,16 +41,23 @@ class Documents(Repository[Document]):
         """The reader's documents."""
         return super().visible().where(self._owned)
 
-    async def store(self, upload: Upload, source_language: str) -> Document:
-        """A document of this reader, searchable by the same COMMIT."""
+    async def store(
+        self, upload: Upload, source_language: str, keep_original: KeepOriginal | None = None
+    ) -> Document:
+        """A document of this reader, searchable by the same COMMIT.
+
+        `keep_original` stores the file as it came, in the same transaction, and answers its id.
+        """
         # Up to a second of work for 10 MB: in a thread, and before the transaction begins.
         texts = await asyncio.to_thread(list, cut_passages(upload.text))
+        original_file_id = await keep_original() if keep_original is not None else None
         document = await self.add(
             Document(
                 content=upload.text,
                 file_name=upload.file_name,
                 file_size=upload.size_bytes,
                 source_language=source_language,
+                original_file_id=original_file_id,
                 **self.reader.columns(),
             )
         )

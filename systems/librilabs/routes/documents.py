@@ -1,13 +1,20 @@
-"""/documents: upload, list, search, delete; and a translation asked for."""
+"""/documents: upload, list, search, download, delete; and a translation asked for."""
 
 import uuid
 from typing import Annotated
 
 from fastapi import File, Form, Query, Response, UploadFile
+from fastapi.responses import RedirectResponse
 
+from bedplate.errors import NotFoundError
 from bedplate.fastapi import DepLayer, DepUnitOfWork, Problem, Router
+from bedplate.files import stored_files
+from bedplate.files.file_store import NewFile
+from bedplate.files.stored_files import StoredFile
+from bedplate.layer import DataLayer
 from bedplate.unit_of_work import UnitOfWork
 from systems.librilabs.models import Translation
+from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents, Translations
 from systems.librilabs.routes.identity import DepReader
 from systems.librilabs.schemas import (
@@ -24,6 +31,8 @@ from systems.librilabs.uploads import Upload, UploadError, read_upload
 from systems.translation.choice import create_engine
 from systems.translation.engines import EngineError, EngineMissingError, PairUnavailableError
 
+TEXT = "text/plain"
+
 router = Router(prefix="/documents", tags=["documents"])
 
 
@@ -33,11 +42,19 @@ async def upload(
     source_language: Annotated[LanguageCode, Form()],
     reader: DepReader,
     uow: DepUnitOfWork,
+    layer: DepLayer,
 ) -> DocumentOut:
-    """Store a text. It can be searched and translated from now on."""
+    """Store a text, and the file as it came. It can be searched and translated from now on."""
     # The transaction begins with its first statement: a refusal costs no connection.
     text = await _read(file)
-    document = await Documents(uow.session, reader).store(text, source_language)
+
+    async def keep_original() -> uuid.UUID | None:
+        if not layer.settings.has_files:
+            return None
+        await file.seek(0)
+        return (await uow.store_file(file, NewFile(text.file_name, TEXT))).id
+
+    document = await Documents(uow.session, reader).store(text, source_language, keep_original)
     return DocumentOut.model_validate(document)
 
 
@@ -70,11 +87,27 @@ async def show(document_id: uuid.UUID, reader: DepReader, layer: DepLayer) -> Do
         return DocumentOut.model_validate(await Documents(session, reader).get(document_id))
 
 
+@router.get(
+    "/{document_id}/original",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses={404: {"description": "No such document, or none that kept its file."}},
+)
+async def download(document_id: uuid.UUID, reader: DepReader, layer: DepLayer) -> RedirectResponse:
+    """The file as it was uploaded: the way to it, open for five minutes to whoever knows it."""
+    file = await _load_original(layer, reader, document_id)
+    link = await layer.files.link(file)
+    return RedirectResponse(link, 307, headers={"Cache-Control": "private, no-store"})
+
+
 @router.delete("/{document_id}", status_code=204)
 async def delete(document_id: uuid.UUID, reader: DepReader, uow: DepUnitOfWork) -> None:
-    """Delete a document with its translations, and cancel their jobs."""
+    """Delete a document with its file and its translations, and cancel their jobs."""
     documents = Documents(uow.session, reader)
-    await documents.remove(await documents.get(document_id, is_locked=True))
+    document = await documents.get(document_id, is_locked=True)
+    await documents.remove(document)
+    if document.original_file_id is not None:
+        await uow.delete_file(document.original_file_id)
 
 
 @router.post("/{document_id}/translations", status_code=202)
@@ -101,6 +134,23 @@ async def request_translation(
         translation = await translations.start(document, wanted.target_language)
     await _queue(uow, translations, translation)
     return TranslationOut.of(translation)
+
+
+async def _load_original(layer: DataLayer, reader: Reader, document_id: uuid.UUID) -> StoredFile:
+    async with layer.reading() as session:
+        document = await Documents(session, reader).get(document_id)
+        if document.original_file_id is None:
+            raise _no_original("The document was stored without its file.")
+        if not layer.settings.has_files:
+            raise _no_original("The file was kept where this server has no access now: no S3.")
+        try:
+            return await stored_files.load_readable(session, document.original_file_id)
+        except NotFoundError as error:
+            raise _no_original("The document's file is deleted.") from error
+
+
+def _no_original(why: str) -> Problem:
+    return Problem(404, why, code="original_missing")
 
 
 async def _queue(uow: UnitOfWork, translations: Translations, translation: Translation) -> None:

@@ -102,7 +102,7 @@ async def test_L4_plain_alembic_works_from_the_systems_folder(
         ran = await alembic(FOLDER, blank_database, *command)
         assert ran.returncode == 0, ran.stderr
     current = await alembic(FOLDER, blank_database, "current")
-    assert "0001 (head)" in current.stdout
+    assert "0002 (head)" in current.stdout
     ran = await alembic(FOLDER, blank_database, "downgrade", "base")
     assert ran.returncode == 0, ran.stderr
     assert await asker(blank_database)(LEFT) == []
@@ -118,13 +118,13 @@ async def test_L5_downgrade_leaves_nothing_and_upgrade_works_again(
     """What is left behind makes the next upgrade fail."""
     ask = asker(blank_database)
     settings = blank_database.settings()
-    assert (await upgrade(librilabs, settings)).head == "0001"
+    assert (await upgrade(librilabs, settings)).head == "0002"
     assert await ask(LEFT) != []
 
     await downgrade(librilabs, settings, "base")
 
     assert await ask(LEFT) == []
-    assert (await upgrade(librilabs, settings)).head == "0001"
+    assert (await upgrade(librilabs, settings)).head == "0002"
 
 
 async def test_L10_a_server_without_uuid_ossp_is_warned_about_and_migrated(

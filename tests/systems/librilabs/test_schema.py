@@ -9,11 +9,13 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bedplate.testing.clones import ScratchDatabase
 from systems.librilabs.models import Base, Document, Translation, User
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents
 from systems.librilabs.uploads import Upload
-from tests.systems.librilabs.conftest import Catalogue
+from tests.systems.librilabs.conftest import Catalogue, asker
+from tests.systems.librilabs.test_migrations import FOLDER, alembic
 
 COLUMNS = """
 SELECT a.attname AS name,
@@ -63,6 +65,16 @@ INSERT INTO translations
 VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
 """
 
+BASE_SCHEMA = {
+    "users": "id email created_at updated_at",
+    "documents": "id content file_name file_size source_language user_id session_id"
+    " created_at updated_at",
+    "translations": "id document_id target_language translated_content status"
+    " progress_percentage translation_state user_id session_id created_at updated_at",
+    "document_passages": "document_id index text config tsv",
+    "translation_chunks": "translation_id index source_start source_end translated_text",
+}
+
 TEXT, SHORT, UUID, INTEGER, TIME = (
     "text",
     "character varying(255)",
@@ -72,19 +84,22 @@ TEXT, SHORT, UUID, INTEGER, TIME = (
 )
 
 
-async def test_L5_the_migration_makes_exactly_the_base_schema(catalogue: Catalogue) -> None:
-    """Models and documents speak of these tables; one more or less is somebody's surprise."""
-    tables = await catalogue("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+async def test_L5_the_migration_makes_exactly_the_base_schema(
+    blank_database: ScratchDatabase,
+) -> None:
+    """The specification's columns, no more and no less; later revisions add what is theirs."""
+    ran = await alembic(FOLDER, blank_database, "upgrade", "0001")
+    assert ran.returncode == 0, ran.stderr
 
-    assert {row["tablename"] for row in tables} == {
-        "users",
-        "documents",
-        "translations",
-        "document_passages",
-        "translation_chunks",
-        "alembic_version",
-    }
-    assert set(Base.metadata.tables) == {row["tablename"] for row in tables} - {"alembic_version"}
+    ask = asker(blank_database)
+    assert await _tables(ask) == set(BASE_SCHEMA)
+    for table, columns in BASE_SCHEMA.items():
+        assert set(await _columns(ask, table)) == set(columns.split()), table
+
+
+async def test_the_head_has_exactly_what_the_models_have(catalogue: Catalogue) -> None:
+    """One table, column or null more or less is somebody's surprise."""
+    assert set(Base.metadata.tables) == await _tables(catalogue) == set(BASE_SCHEMA)
     for table in Base.metadata.tables.values():
         found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
         assert found == {column.name: column.nullable for column in table.columns}
@@ -137,6 +152,7 @@ async def test_L12_documents_has_its_columns_and_checks(
         "session_id": (SHORT, True),
         "created_at": (TIME, False),
         "updated_at": (TIME, False),
+        "original_file_id": (UUID, True),
     }
     assert (await _constraints(catalogue, "documents"))["pk_documents"] == "PRIMARY KEY (id)"
 
@@ -237,6 +253,8 @@ async def test_L15_everything_of_a_deleted_row_goes_with_it(
     }
     assert found == {
         ("documents", "user_id", "users", "c"),
+        # A file outlives its row's document; the row of a file that is gone is set null.
+        ("documents", "original_file_id", "bedplate.stored_files", "n"),
         ("translations", "document_id", "documents", "c"),
         ("translations", "user_id", "users", "c"),
         ("document_passages", "document_id", "documents", "c"),
@@ -370,6 +388,11 @@ async def test_L18_passages_have_their_form(catalogue: Catalogue, committed: obj
     assert await catalogue(insert + values, document, 1, "é" * 4096)
     with pytest.raises(asyncpg.CheckViolationError):
         await catalogue(insert + values, document, 2, "é" * 4096 + "x")
+
+
+async def _tables(catalogue: Catalogue) -> set[str]:
+    rows = await catalogue("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {row["tablename"] for row in rows} - {"alembic_version"}
 
 
 async def _columns(catalogue: Catalogue, table: str) -> dict[str, tuple[str, bool]]:
