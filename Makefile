@@ -33,7 +33,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit check format bench bench-start bench-cli bench-jobs requirements clean
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ format: $(VENV)/dev.stamp ## put the code in the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: bench-start bench-cli bench-jobs ## every benchmark
+bench: bench-start bench-cli bench-jobs bench-objects ## every benchmark
 
 bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
 	@$(BIN)/python -m benchmarks.start
@@ -93,6 +93,12 @@ bench-cli: $(VENV)/dev.stamp ## how long commands take, against `python -c pass`
 
 bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
 	@$(BIN)/python -m benchmarks.jobs
+
+bench-objects: $(VENV)/dev.stamp ## put and get of files, against boto3, obstore and raw HTTP
+	@$(BIN)/python -m benchmarks.objects
+
+demo-lost-file: $(VENV)/dev.stamp ## storage fails in mid commit: advanced-alchemy's file column, and ours
+	@$(BIN)/python -m benchmarks.lost_file
 
 requirements: $(VENV)/dev.stamp ## write each system's requirements.txt from pyproject.toml and constraints.txt
 	@$(BIN)/python tools/requirements.py
