@@ -61,6 +61,11 @@ class Weed:
         assert self._server.stop()
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._server.state().pid
+
+    @property
     def s3(self) -> S3:
         """As its administrator, whom every system's tests can use."""
         return self._as(self._secrets.files_admin)
