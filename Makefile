@@ -41,7 +41,7 @@ help: ## list these targets
 run: $(VENV)/run.stamp ## start everything: servers, migration, seeds, API, relay, worker
 	@$(BIN)/bedplate run
 
-up: $(NEEDED) ## start PostgreSQL and Valkey, wait, leave them running; STAND=compose: everything, by Docker
+up: $(NEEDED) ## start PostgreSQL, Valkey and S3, wait, leave them running; STAND=compose: everything, by Docker
 	@$(if $(COMPOSE),$(COMPOSE) up -d --build --wait,$(BIN)/bedplate up -d)
 
 down: $(NEEDED) ## stop them

@@ -42,6 +42,8 @@ SYSTEM = System(NAME, "A demonstration", MetaData(), lambda _layer: FastAPI())
 CREATE = "CREATE TABLE IF NOT EXISTS demo_notes (title text PRIMARY KEY, key text NOT NULL)"
 INSERT = "INSERT INTO demo_notes (title, key) VALUES (:title, :key)"
 LOOK = "SELECT key FROM demo_notes WHERE title = :title"
+# A shell's own AWS or PostgreSQL is not what is demonstrated.
+FOREIGN_VARIABLES = ("AWS_", "PG", "S3_")
 LINE = "{:25}{:12}{:32}{:5}{:16}{:5}"
 # The peer's column is JSON with the object's name in it.
 LOOK_PEER = "SELECT attachment ->> 'filename' FROM peer_notes WHERE title = :title"
@@ -176,7 +178,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
         storage = "up" if each.is_storage_up else f"{each.cut_puts} PUTs cut"
         row, later = _yes(each.row_key is not None), _yes(bool(each.made))
         cells = (each.who, storage, each.commit, row, _yes(each.has_object_at_once), later)
-        lines.append(LINE.format(*cells) + ("" if each.is_whole else "  <- they disagree"))
+        lines.append(
+            (LINE.format(*cells) + ("" if each.is_whole else "  <- they disagree")).rstrip()
+        )
     return "\n".join(lines)
 
 
@@ -198,9 +202,10 @@ def versions(python: Path) -> str:
 
 def run(command: Sequence[object], variables: Mapping[str, str] | None = None) -> str:
     """A program's standard output; what it logs stays visible only when it fails."""
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     done = subprocess.run(
         [str(word) for word in command],
-        env={**os.environ, **(variables or {})},
+        env={**kept, **(variables or {})},
         capture_output=True,
         text=True,
         check=False,

@@ -72,6 +72,8 @@ def test_no_listener_tells_another_user_anything(project: Project, state: StackS
     for port, method, path, status, body in seen["answers"]:
         assert status is None or status >= 400, (port, method, path, status)
         assert SECRET.decode() not in body
+    # It did get to them: S3 itself and the closed ones say so.
+    assert {403, 401} & {answer[3] for answer in seen["answers"]}
     assert len(sockets) >= 5
     assert set(seen["doors"].values()) == {"PermissionError"}, seen["doors"]
     assert ask(state, "GET", "shop/mine").body == SECRET
