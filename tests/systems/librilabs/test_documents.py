@@ -269,7 +269,8 @@ async def test_L19_a_bad_cookie_gets_401_and_stores_nothing(
     monkeypatch.undo()
     before = await count_all(catalogue)
     if kind != "expired":
-        bad = {"tampered": "A" + value[1:], "garbage": "x", "foreign": value[:-3] + "abc"}[kind]
+        other = "B" if value.startswith("A") else "A"
+        bad = {"tampered": other + value[1:], "garbage": "x", "foreign": value[:-3] + "abc"}[kind]
         assert bad != value
         value = bad
 
