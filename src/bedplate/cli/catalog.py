@@ -29,6 +29,7 @@ COMMANDS = {
     "prepare": Entry("prepare", "Start, migrate and seed; safe to repeat."),
     "migrate": Entry("migrate", "Bring every system's database to the newest revision."),
     "seed": Entry("seed", "Create what every system needs to start with; safe to repeat."),
+    "files": Entry("files", "List, show, sweep and verify the stored files of a system."),
     "relay": Entry("relay", "Tell other servers what was committed."),
     "worker": Entry("worker", "Do the jobs."),
     "serve": Entry("serve", "Serve the API of every system, in one process.", is_hidden=True),

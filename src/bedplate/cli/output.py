@@ -101,6 +101,18 @@ def duration(took: timedelta) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
+def size(size_bytes: int) -> str:
+    """A size for people: 312 B, 1.2 MB, 3.4 GB, in powers of 1000."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    amount = float(size_bytes)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as aligned lines, the first being the heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -126,6 +126,11 @@ class FileSweeper:
         self._log(swept)
         return swept
 
+    @property
+    def is_through(self) -> bool:
+        """Whether the last page of the bucket has been swept, and the next sweep begins anew."""
+        return not any(self._after.values())
+
     async def _mark(self, step: Marking) -> int:
         count = 0
         while True:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from bedplate.errors import FileMismatchError, NotFoundError, UploadEndedError
@@ -229,8 +229,11 @@ async def _one(
     connection: Connection, statement: TextClause, values: dict[str, Any]
 ) -> StoredFile | None:
     row = (await connection.execute(statement, values)).mappings().one_or_none()
-    if row is None:
-        return None
+    return None if row is None else file_of(row)
+
+
+def file_of(row: RowMapping) -> StoredFile:
+    """A file from the columns of its row."""
     fields = {**row, "state": FileState(row["state"])}
     if fields["sha256"] is not None:
         fields["sha256"] = bytes(fields["sha256"])
