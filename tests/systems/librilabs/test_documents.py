@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
+from typing import Any
 
 import pytest
 from httpx import AsyncClient, Response
@@ -397,8 +398,8 @@ async def test_L8_a_cancelled_request_leaves_nothing_behind(
     """A browser that is closed in the middle of an upload leaves no half of it."""
     has_stored, never = asyncio.Event(), asyncio.Event()
 
-    async def hang(self: Documents, upload: Upload, language: str) -> Document:
-        document = await real(self, upload, language)
+    async def hang(self: Documents, *arguments: Any) -> Document:
+        document = await real(self, *arguments)
         has_stored.set()
         await never.wait()
         return document
@@ -406,7 +407,9 @@ async def test_L8_a_cancelled_request_leaves_nothing_behind(
     real = Documents.store
     monkeypatch.setattr(Documents, "store", hang)
     request = asyncio.create_task(upload(client, "A text."))
-    await has_stored.wait()
+    stored = asyncio.create_task(has_stored.wait())
+    await asyncio.wait({request, stored}, return_when=asyncio.FIRST_COMPLETED)
+    assert stored.done(), request
     assert layer.database.engine.pool.checkedout() == 1  # type: ignore[attr-defined] # QueuePool
 
     request.cancel()
