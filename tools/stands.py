@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -31,6 +32,8 @@ from bedplate.urls import DatabaseUrl
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "--dist", "loadfile")
 TESTS = "tests/systems"
+# Ten times what a run takes: one that waits for ever is a failure, and the others are still run.
+TIMEOUT = timedelta(minutes=12)
 OWNER, DATABASE = "somebody", "somebodys_test"
 # Inherited, these would make one stand another.
 CHOOSING = ("TEST_", "BEDPLATE_POSTGRES_BIN", "BEDPLATE_TEST_STATE_DIR", "DATABASE_URL")
@@ -91,14 +94,29 @@ def run(stand: Stand, workers: str) -> Outcome | None:
     with tempfile.TemporaryDirectory() as folder, stand.open() as variables:
         report = Path(folder) / "report.xml"
         began = time.monotonic()
-        subprocess.run(
+        finished = _await_run(
             [*PYTEST, TESTS, "-n", workers, "--junit-xml", str(report)],
+            {**kept, **variables},
+        )
+        if not finished:
+            sys.stderr.write(f"{stand.title}: ended after {TIMEOUT}\n")
+        return read(report, stand.title, time.monotonic() - began)
+
+
+def _await_run(command: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Whether pytest ended by itself; what it prints is for watching."""
+    try:
+        subprocess.run(
+            command,
             cwd=ROOT,
-            env={**kept, **variables},
+            env=variables,
             stdout=sys.stderr,
             check=False,
+            timeout=TIMEOUT.total_seconds(),
         )
-        return read(report, stand.title, time.monotonic() - began)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def read(report: Path, title: str, seconds: float) -> Outcome:
