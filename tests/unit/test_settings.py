@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from bedplate.environment import DEVELOPMENT_MARK
 from bedplate.errors import ProductionRefusedError, SettingsError
-from bedplate.settings import DEVELOPMENT_MARK, Settings
+from bedplate.settings import Settings
 
 SECRET = "s3cr3t-canary"
 PRODUCTION = {
