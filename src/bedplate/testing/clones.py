@@ -37,6 +37,12 @@ SELECT current_setting('server_version')
   || COALESCE((SELECT default_version FROM pg_available_extensions WHERE name = 'vector'), '')
 """
 IS_THERE = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+END_OWN_SESSIONS = """
+SELECT pg_terminate_backend(pid)
+FROM pg_stat_activity
+WHERE datname = $1
+  AND usename = current_user
+"""
 # The wheel's vector is not trusted: it takes a superuser. A server may also not offer it.
 CREATE_VECTOR = """
 DO $create$
@@ -216,9 +222,14 @@ class Clones:
 
     async def _drop(self, name: str) -> None:
         await self._close_reset(name)
-        await self._connection.execute(
-            f"DROP DATABASE IF EXISTS {grants.quote_identifier(name)} WITH (FORCE)"
-        )
+        drop = f"DROP DATABASE IF EXISTS {grants.quote_identifier(name)}"
+        try:
+            await self._connection.execute(f"{drop} WITH (FORCE)")
+        except asyncpg.InsufficientPrivilegeError:
+            # FORCE may not end an autovacuum worker for who is no superuser. Without it the server
+            # ends that one by itself, and waits five seconds for all others to leave.
+            await self._connection.execute(END_OWN_SESSIONS, name)
+            await self._connection.execute(drop)
 
     async def _close_reset(self, name: str) -> None:
         if name in self._resets:
