@@ -4,8 +4,11 @@ Called by `make bench-start`. Every round works in an empty folder of its own. E
 least of all rounds (what the machine can do when nothing else runs) and the median beside it.
 
     python -m benchmarks.start [ROUNDS]
+
+`BEDPLATE_FILES=0` measures PostgreSQL and Valkey alone, without S3.
 """
 
+import os
 import platform
 import shutil
 import statistics
@@ -22,10 +25,15 @@ from bedplate.servers.client import attach, read_state, stop
 from bedplate.servers.stack import StackOptions
 
 ROUNDS = 7
-AIMS = {"cold": 2500, "warm": 1500, "down": 500}
-OPTIONS = StackOptions(has_files=True)
+HAS_FILES = os.environ.get("BEDPLATE_FILES", "1") != "0"
+AIMS = {
+    "cold": 2500 if HAS_FILES else 1500,
+    "warm": 1500 if HAS_FILES else 500,
+    "down": 500,
+}
+OPTIONS = StackOptions(has_files=HAS_FILES)
 SYSTEM = SystemEntry("shop", None, "shop", "shop", "shop_dev")
-UP = """
+UP = f"""
 import sys
 from pathlib import Path
 from bedplate.project import Project, SystemEntry
@@ -33,7 +41,7 @@ from bedplate.servers.client import attach
 from bedplate.servers.stack import StackOptions
 system = SystemEntry("shop", None, "shop", "shop", "shop_dev")
 folder = Path(sys.argv[1])
-attach(Project(folder, (system,), folder / ".bedplate"), StackOptions(has_files=True), detach=True)
+attach(Project(folder, (system,), folder / ".bedplate"), StackOptions(has_files={HAS_FILES}), detach=True)
 """
 Figures = dict[tuple[str, str], list[float]]
 
@@ -48,7 +56,8 @@ def main() -> None:
             measure(folder, figures)
         finally:
             shutil.rmtree(folder)
-    print(f"$ python -m benchmarks.start {rounds}")
+    prefix = "" if HAS_FILES else "BEDPLATE_FILES=0 "
+    print(f"$ {prefix}python -m benchmarks.start {rounds}")
     print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
     print(f"{'':6}{'':28}{'least':>8}{'median':>9}{'aim':>8}   (ms, {rounds} rounds)")
     for (phase, part), values in figures.items():
