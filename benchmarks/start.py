@@ -41,7 +41,8 @@ from bedplate.servers.client import attach
 from bedplate.servers.stack import StackOptions
 system = SystemEntry("shop", None, "shop", "shop", "shop_dev")
 folder = Path(sys.argv[1])
-attach(Project(folder, (system,), folder / ".bedplate"), StackOptions(has_files={HAS_FILES}), detach=True)
+project = Project(folder, (system,), folder / ".bedplate")
+attach(project, StackOptions(has_files={HAS_FILES}), detach=True)
 """
 Figures = dict[tuple[str, str], list[float]]
 
