@@ -9,8 +9,9 @@ else
 VENV := .venv-$(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),none)
 endif
 BIN := $(VENV)/bin
-# pytest's processes; the servers are shared by all of them.
-WORKERS ?= 2
+# pytest's processes; the servers are shared by all of them. One more than CI's cores, because many
+# tests wait for a process.
+WORKERS ?= 3
 UV := $(shell command -v uv 2>/dev/null)
 # STAND=compose: in containers, which need Docker and no virtual environment. SYSTEM names one
 # system's own file; make in a system's folder sets it.

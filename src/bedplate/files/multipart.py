@@ -69,12 +69,13 @@ def _send_file(
 
 
 async def _send(upload: "PartedUpload", chunks: AsyncIterator[bytes]) -> None:
+    started: list[asyncio.Task[None]] = []
     sending: set[asyncio.Task[None]] = set()
     try:
-        number = 0
         async for part in _parts(chunks):
-            number += 1
-            sending.add(asyncio.create_task(asyncio.to_thread(upload.put, number, part)))
+            number = len(started) + 1
+            started.append(asyncio.create_task(asyncio.to_thread(upload.put, number, part)))
+            sending.add(started[-1])
             if len(sending) >= PARTS_AT_ONCE:
                 done, sending = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -82,8 +83,11 @@ async def _send(upload: "PartedUpload", chunks: AsyncIterator[bytes]) -> None:
         await asyncio.gather(*sending)
     except BaseException:
         # Their threads go on whatever is cancelled; a part that lands after the abort would stay.
-        while not all(task.done() for task in sending):
-            await asyncio.shield(asyncio.wait(sending))
+        while not all(task.done() for task in started):
+            await asyncio.shield(asyncio.wait(started))
+        for task in started:
+            # The first error is raised; the others are looked at, or asyncio would log them.
+            task.cancelled() or task.exception()
         raise
 
 

@@ -99,7 +99,8 @@ async def late(job: JobRun, gate: str) -> None:
     try:
         async with job.finishing() as uow:
             await write(uow, job.id, f"by fence {job.fence}")
-    except LeaseLostError:
+    except (LeaseLostError, asyncio.CancelledError):
+        # The fence refuses it, unless the heartbeat has noticed first and cancels it.
         _touch(Path(f"{gate}.refused"))
         raise
 
