@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import stands, texts
+from tests.faults.selection import pytest_addoption as pytest_addoption
+from tests.faults.selection import (
+    pytest_collection_modifyitems as pytest_collection_modifyitems,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

@@ -50,8 +50,9 @@ async def test_the_ledger_names_the_child_that_runs_the_job(
     await view.until_state(job_id, JobState.SUCCEEDED)
 
 
-async def test_a_killed_child_loses_no_job(view: LedgerView) -> None:
-    """kill -9 in mid body: what was committed stays, the job runs again (faults 9, 11)."""
+@pytest.mark.fault(9, 11, holds="I3 I4", every_run=True)
+async def test_fault_09_a_killed_child_loses_no_job(view: LedgerView) -> None:
+    """kill -9 in mid body: what was committed stays, the job runs again."""
     job_id = await view.enqueue(sample.wait_once)
     await view.until_effect(job_id, "begun")
     os.kill(_pid(await view.load(job_id)), signal.SIGKILL)
@@ -60,8 +61,9 @@ async def test_a_killed_child_loses_no_job(view: LedgerView) -> None:
     assert await view.effects(job_id) == ["begun", "done"]
 
 
-async def test_a_poison_job_is_dead_and_others_go_on(view: LedgerView) -> None:
-    """A job that kills its worker each time must not do so for ever (fault 12)."""
+@pytest.mark.fault(12, holds="I3", every_run=True)
+async def test_fault_12_a_poison_job_is_dead_and_others_go_on(view: LedgerView) -> None:
+    """A job that kills its worker each time must not do so for ever."""
     poison = await view.enqueue(sample.poison)
     other = await view.enqueue(sample.note, "fine")
     await view.until_state(other, JobState.SUCCEEDED)
@@ -69,10 +71,11 @@ async def test_a_poison_job_is_dead_and_others_go_on(view: LedgerView) -> None:
     assert job.crashes == MAX_CRASHES
 
 
-async def test_a_stopped_child_that_comes_back_commits_nothing(
+@pytest.mark.fault(13, holds="I5", every_run=True)
+async def test_fault_13_a_stopped_child_that_comes_back_commits_nothing(
     view: LedgerView, tmp_path: Path
 ) -> None:
-    """SIGSTOP past the lease, SIGCONT: its transaction is refused (fault 13, I5)."""
+    """SIGSTOP past the lease, SIGCONT: its transaction is refused."""
     gate = tmp_path / "gate"
     job_id = await view.enqueue(sample.late, str(gate))
     pid = _pid(await view.until_state(job_id, JobState.RUNNING))
@@ -89,7 +92,8 @@ async def test_a_stopped_child_that_comes_back_commits_nothing(
     assert await view.effects(job_id) == ["by fence 2"]
 
 
-async def test_duplicates_and_forged_messages_run_nothing(
+@pytest.mark.fault(37, holds="I4 I6", every_run=True)
+async def test_fault_37_duplicates_and_forged_messages_run_nothing(
     view: LedgerView, broker: Broker, redis: Redis, tmp_path: Path
 ) -> None:
     """Anyone with Redis can write messages; they can name a job, and no more (rows 18, 19)."""
@@ -109,10 +113,11 @@ async def test_duplicates_and_forged_messages_run_nothing(
     assert not marker.exists()
 
 
-async def test_a_queue_that_is_lost_is_sent_again(
+@pytest.mark.fault(16, holds="I3", every_run=True)
+async def test_fault_16_a_queue_that_is_lost_is_sent_again(
     view: LedgerView, redis: Redis, worker_process: "subprocess.Popen[bytes]"
 ) -> None:
-    """DEL by hand, a restart without persistence: the job runs after its deadline (fault 16)."""
+    """DEL by hand, a restart without persistence: the job runs after its deadline."""
     busy = [await view.enqueue(sample.wait_once) for _ in range(2)]
     for job_id in busy:
         await view.until_effect(job_id, "begun")
@@ -126,10 +131,11 @@ async def test_a_queue_that_is_lost_is_sent_again(
         await view.until_state(job_id, JobState.SUCCEEDED)
 
 
-async def test_sigterm_hands_a_long_job_back(
+@pytest.mark.fault(42, holds="I3 I4", every_run=True)
+async def test_fault_42_sigterm_hands_a_long_job_back(
     view: LedgerView, worker_process: "subprocess.Popen[bytes]", start: Starter
 ) -> None:
-    """A deploy's SIGTERM: the job goes on elsewhere at once, no attempt spent (fault 42)."""
+    """A deploy's SIGTERM: the job goes on elsewhere at once, no attempt spent."""
     os.kill(worker_process.pid, signal.SIGSTOP)
     children = psutil.Process(worker_process.pid).children()
     try:
@@ -160,7 +166,8 @@ async def test_a_task_that_exits_its_process_is_run_by_another(view: LedgerView)
     assert (job.attempt, job.crashes) == (1, 0)
 
 
-async def test_children_share_no_connection(view: LedgerView) -> None:
+@pytest.mark.fault(43, holds="I4 I11", every_run=True)
+async def test_fault_43_children_share_no_connection(view: LedgerView) -> None:
     """Everything is opened after the fork: a socket of two processes mixes their answers (43)."""
     await view.execute("DELETE FROM delivery_effects")
     ids = [await view.enqueue(sample.meet, 1) for _ in range(2)]

@@ -130,14 +130,15 @@ async def test_an_expired_lease_is_offered_again_and_counted(
     assert (job.state, job.attempt, job.crashes) == (JobState.SENT, 1, 1)
 
 
-async def test_killed_after_marking_the_job_runs_after_its_deadline(
+@pytest.mark.fault(4, holds="I3", every_run=True)
+async def test_fault_04_killed_after_marking_the_job_runs_after_its_deadline(
     view: LedgerView,
     sample_layer: DataLayer,
     broker: Broker,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The step between marking and publishing loses the message, never the job (fault 4)."""
+    """The step between marking and publishing loses the message, never the job."""
     job_id = await view.enqueue(sample.note, "x")
     monkeypatch.setenv(VARIABLE, "relay.after_mark=raise")
     with pytest.raises(FailpointError):
@@ -161,13 +162,14 @@ async def test_an_invalidation_is_acted_on_then_deleted(
     assert await view.scalar("SELECT count(*) FROM bedplate.outbox") == 0
 
 
-async def test_killed_before_deleting_a_message_it_is_acted_on_again(
+@pytest.mark.fault(5, holds="I4 I9", every_run=True)
+async def test_fault_05_killed_before_deleting_a_message_it_is_acted_on_again(
     view: LedgerView,
     sample_layer: DataLayer,
     broker: Broker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At least once: to forget a key twice is to forget it once (fault 5)."""
+    """At least once: to forget a key twice is to forget it once."""
     async with sample_layer.transaction() as uow:
         uow.invalidate("order:1")
     monkeypatch.setenv(VARIABLE, "relay.before_delete=raise")

@@ -81,7 +81,8 @@ async def test_a_listener_without_a_server_returns_by_its_timeout() -> None:
     await listener.close()
 
 
-async def test_a_listener_that_lost_its_connection_wakes_and_listens_again(
+@pytest.mark.fault(46, holds="I3", every_run=True)
+async def test_fault_46_a_listener_that_lost_its_connection_wakes_and_listens_again(
     layer: DataLayer, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was committed while it was deaf is found by looking once."""

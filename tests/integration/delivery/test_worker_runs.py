@@ -39,15 +39,19 @@ async def test_a_task_that_just_returns_is_finished_by_the_worker(
     assert (await view.load(job_id)).state is JobState.SUCCEEDED
 
 
-async def test_a_duplicate_message_is_dropped(view: LedgerView, worker: Worker) -> None:
-    """A broker may deliver twice, and an hour late; the claim finds nothing (fault 37)."""
+@pytest.mark.fault(37, holds="I4 I6", every_run=True)
+async def test_fault_37_a_duplicate_message_is_dropped(view: LedgerView, worker: Worker) -> None:
+    """A broker may deliver twice, and an hour late; the claim finds nothing."""
     job_id = await view.enqueue(sample.note, "once")
     outcomes = [await worker.run(job_id) for _ in range(3)]
     assert outcomes == [Outcome.SUCCEEDED, Outcome.DROPPED, Outcome.DROPPED]
     assert await view.effects(job_id) == ["once"]
 
 
-async def test_three_messages_at_once_run_the_job_once(view: LedgerView, worker: Worker) -> None:
+@pytest.mark.fault(37, holds="I4 I6", every_run=True)
+async def test_fault_37_three_messages_at_once_run_the_job_once(
+    view: LedgerView, worker: Worker
+) -> None:
     """The claim is one statement: only one of those that come together gets the job."""
     job_id = await view.enqueue(sample.note, "once")
     outcomes = await asyncio.gather(*(worker.run(job_id) for _ in range(3)))
@@ -84,7 +88,8 @@ async def test_an_error_keeps_only_its_first_line_and_no_password(
     assert (await view.load(job_id)).last_error == "ValueError: at redis://u:***@h/0"
 
 
-async def test_an_unknown_task_is_put_back_and_not_lost(
+@pytest.mark.fault(40, holds="I3", every_run=True)
+async def test_fault_40_an_unknown_task_is_put_back_and_not_lost(
     view: LedgerView, worker: Worker, sample_layer: DataLayer
 ) -> None:
     """In a deploy an old worker meets a job of newer code: it must wait for a newer worker."""
@@ -98,7 +103,8 @@ async def test_an_unknown_task_is_put_back_and_not_lost(
     assert await worker.run(job_id) is Outcome.SUCCEEDED
 
 
-async def test_newer_arguments_are_put_back(view: LedgerView, worker: Worker) -> None:
+@pytest.mark.fault(40, holds="I3", every_run=True)
+async def test_fault_40_newer_arguments_are_put_back(view: LedgerView, worker: Worker) -> None:
     """The same task with a signature that this process does not know yet."""
     job_id = await view.enqueue(sample.note, "later")
     await view.execute("UPDATE bedplate.jobs SET arguments_version = 2")
@@ -135,7 +141,8 @@ async def test_a_blocked_task_keeps_its_lease(view: LedgerView, worker: Worker) 
     assert (job.attempt, job.crashes) == (1, 0)
 
 
-async def test_a_zombie_commits_nothing(
+@pytest.mark.fault(13, holds="I5", every_run=True)
+async def test_fault_13_a_zombie_commits_nothing(
     view: LedgerView, worker: Worker, sample_layer: DataLayer
 ) -> None:
     """Whoever was taken for dead and comes back has an old fence (I5)."""

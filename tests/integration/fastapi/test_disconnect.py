@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import pytest
 import uvicorn
 from fastapi import File, UploadFile
 from fastapi.responses import StreamingResponse
@@ -32,7 +33,10 @@ class Watched:
             self.is_done.set()
 
 
-async def test_upload_that_breaks_off_stores_nothing(layer: DataLayer, notes: Notes) -> None:
+@pytest.mark.fault(30, holds="I1 I11 I14", every_run=True)
+async def test_fault_30_upload_that_breaks_off_stores_nothing(
+    layer: DataLayer, notes: Notes
+) -> None:
     """A reader whose connection drops in mid-upload: the route never runs."""
     app = create_app(layer)
 

@@ -3,13 +3,15 @@
 import re
 
 import httpx
+import pytest
 from sqlalchemy import text
 
 from bedplate.fastapi import create_app
 from bedplate.layer import DataLayer
 
 
-async def test_health_answers_when_the_pool_is_exhausted(layer: DataLayer) -> None:
+@pytest.mark.fault(28, holds="I11 I14", every_run=True)
+async def test_fault_28_health_answers_when_the_pool_is_exhausted(layer: DataLayer) -> None:
     """A busy process is alive and ready: its health must not wait for its own requests."""
     small = layer.settings.model_copy(update={"pool_size": 1, "max_overflow": 0})
     async with DataLayer(small, name=layer.name) as one, one.transaction() as holding:

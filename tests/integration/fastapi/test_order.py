@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Any
 
 import httpx
+import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import text
@@ -196,7 +197,8 @@ async def test_cancelled_requests_leave_nothing(layer: DataLayer, notes: Notes) 
     assert await at_rest(layer, notes)
 
 
-async def test_exhausted_pool_is_503(layer: DataLayer) -> None:
+@pytest.mark.fault(28, holds="I11 I14", every_run=True)
+async def test_fault_28_exhausted_pool_is_503(layer: DataLayer) -> None:
     """More requests than connections: the rest are told to come back, not left to hang."""
     small = layer.settings.model_copy(
         update={"pool_size": 1, "max_overflow": 0, "pool_timeout": layer.settings.pool_timeout / 20}

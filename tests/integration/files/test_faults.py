@@ -1,4 +1,4 @@
-"""S3 that answers wrongly, and processes that die in every step of an upload (faults 6, 34, 36)."""
+"""S3 that answers wrongly, and processes that die in every step of an upload."""
 
 import asyncio
 import itertools
@@ -73,9 +73,10 @@ def behind(faulty_layer: DataLayer, s3: S3) -> Outside:
     return Outside(faulty_layer, ObjectStore(Bucket.from_settings(settings)))
 
 
+@pytest.mark.fault(34, holds="I7", every_run=True)
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.LOST_ANSWER, Fault.WRONG_ETAG])
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["one put", "parts"])
-async def test_what_passes_is_borne(
+async def test_fault_34_what_passes_is_borne(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy, fault: Fault, data: bytes
 ) -> None:
     """503, an answer that is lost, an ETag that is wrong: tried again, and stored once (I7)."""
@@ -92,7 +93,8 @@ async def test_what_passes_is_borne(
     assert await behind.store.read(file_key) == data
 
 
-async def test_s3_that_stays_overloaded_is_unreachable(
+@pytest.mark.fault(34, holds="I7", every_run=True)
+async def test_fault_34_s3_that_stays_overloaded_is_unreachable(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy
 ) -> None:
     """A 503 of ours after few tries; nothing is committed."""
@@ -102,8 +104,9 @@ async def test_s3_that_stays_overloaded_is_unreachable(
     assert await behind.named_keys() == set()
 
 
+@pytest.mark.fault(34, holds="I7", every_run=True)
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["one put", "parts"])
-async def test_bytes_that_change_on_the_way_do_not_commit(
+async def test_fault_34_bytes_that_change_on_the_way_do_not_commit(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy, data: bytes
 ) -> None:
     """Every request carries the SHA-256 of its bytes, and S3 refuses others (I7)."""
@@ -114,7 +117,8 @@ async def test_bytes_that_change_on_the_way_do_not_commit(
     assert await behind.keys() == set()
 
 
-async def test_an_error_that_says_200_does_not_commit(
+@pytest.mark.fault(34, holds="I7", every_run=True)
+async def test_fault_34_an_error_that_says_200_does_not_commit(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy
 ) -> None:
     """CompleteMultipartUpload may answer 200 with an error in it: never a file without bytes."""
@@ -124,10 +128,11 @@ async def test_an_error_that_says_200_does_not_commit(
     assert await behind.named_keys() == set()
 
 
-async def test_a_cancelled_upload_takes_its_parts_along(
+@pytest.mark.fault(36, holds="I8", every_run=True)
+async def test_fault_36_a_cancelled_upload_takes_its_parts_along(
     files_layer: DataLayer, outside: Outside
 ) -> None:
-    """Parts cost money and no listing shows them (fault 36)."""
+    """Parts cost money and no listing shows them."""
     begun = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
@@ -147,8 +152,9 @@ async def test_a_cancelled_upload_takes_its_parts_along(
     assert await outside.keys() == set()
 
 
+@pytest.mark.fault(34, holds="I7", every_run=True)
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_ANSWER, Fault.CORRUPT_ANSWER])
-async def test_a_download_that_is_not_the_file_fails(
+async def test_fault_34_a_download_that_is_not_the_file_fails(
     faulty_layer: DataLayer, proxy: FaultProxy, fault: Fault
 ) -> None:
     """Cut or changed on the way: raised before the last byte, never taken for the file."""
@@ -159,6 +165,7 @@ async def test_a_download_that_is_not_the_file_fails(
         await faulty_layer.files.read(file)
 
 
+@pytest.mark.fault(1, 36, holds="I1 I8 I11", every_run=True)
 @pytest.mark.parametrize(
     ("step", "size_bytes", "objects"),
     [
@@ -169,7 +176,7 @@ async def test_a_download_that_is_not_the_file_fails(
         ("tx.before_commit", 5, 1),
     ],
 )
-async def test_a_process_killed_in_an_upload_leaves_nothing(
+async def test_fault_01_a_process_killed_in_an_upload_leaves_nothing(
     committed: ScratchDatabase,
     files_layer: DataLayer,
     outside: Outside,
@@ -177,7 +184,7 @@ async def test_a_process_killed_in_an_upload_leaves_nothing(
     size_bytes: int,
     objects: int,
 ) -> None:
-    """No committed row; the sweep takes object, parts and row (faults 1, 36; I1, I7, I8)."""
+    """No committed row; the sweep takes object, parts and row."""
     _killed_at(step, STORE, files_layer, committed, str(size_bytes))
     assert await outside.states() == ["pending"]
     assert len(await outside.keys()) == objects
@@ -195,7 +202,8 @@ async def test_a_process_killed_in_an_upload_leaves_nothing(
         assert (await sweeper.sweep_orphans()).aborted == 0
 
 
-async def test_a_process_killed_after_its_commit_keeps_the_file(
+@pytest.mark.fault(3, holds="I2 I3", every_run=True)
+async def test_fault_03_a_process_killed_after_its_commit_keeps_the_file(
     committed: ScratchDatabase, files_layer: DataLayer, outside: Outside
 ) -> None:
     """All is there, though nobody was told (I2)."""
@@ -204,10 +212,11 @@ async def test_a_process_killed_after_its_commit_keeps_the_file(
     assert await outside.keys() == await outside.named_keys()
 
 
-async def test_a_sweeper_killed_in_its_batch_is_taken_over(
+@pytest.mark.fault(6, holds="I7 I8", every_run=True)
+async def test_fault_06_a_sweeper_killed_in_its_batch_is_taken_over(
     committed: ScratchDatabase, files_layer: DataLayer, outside: Outside
 ) -> None:
-    """Objects gone and rows not yet: the next round deletes them again and says so (fault 6)."""
+    """Objects gone and rows not yet: the next round deletes them again and says so."""
     for _ in range(3):
         async with files_layer.transaction() as uow:
             file = await uow.store_file(b"hello", TEXT)

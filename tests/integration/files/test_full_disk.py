@@ -100,11 +100,12 @@ async def full_layer(
         yield layer
 
 
+@pytest.mark.fault(31, holds="I2 I7", every_run=True)
 @pytest.mark.parametrize("data", [ONE_PUT, PARTS], ids=["one put", "parts"])
-async def test_on_a_full_disk_nothing_commits_and_nothing_is_lost(
+async def test_fault_31_on_a_full_disk_nothing_commits_and_nothing_is_lost(
     full_layer: DataLayer, full_weed: FullWeed, data: bytes
 ) -> None:
-    """No row without its object; what was there stays; freed, it goes on (fault 31; I1, I7, I8)."""
+    """No row without its object; what was there stays; freed, it goes on."""
     outside = Outside(full_layer, ObjectStore(Bucket.from_settings(full_layer.settings)))
     kept = await _store(full_layer, KEPT)
     full_weed.fill()
@@ -119,10 +120,11 @@ async def test_on_a_full_disk_nothing_commits_and_nothing_is_lost(
     assert await outside.keys() == await outside.named_keys() == {kept, again}
 
 
-async def test_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_restart(
+@pytest.mark.fault(31, holds="I2 I7", every_run=True)
+async def test_fault_31_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_restart(
     committed: ScratchDatabase, system: str, tmp_path: Path
 ) -> None:
-    """It refuses writes even when there is room again; never is a row committed (fault 31, I7)."""
+    """It refuses writes even when there is room again; never is a row committed."""
     weed = Weed(tmp_path / "state")
     try:
         weed.start()
@@ -144,8 +146,9 @@ async def test_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_restart(
         weed.stop()
 
 
-def test_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
-    """It names the folder and what to do; writable again, it starts with its data (fault 32)."""
+@pytest.mark.fault(32, holds="I2", every_run=True)
+def test_fault_32_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
+    """It names the folder and what to do; writable again, it starts with its data."""
     weed = Weed(disk / "state")
     weed.start()
     weed.stop()
@@ -162,9 +165,10 @@ def test_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
         again.stop()
 
 
+@pytest.mark.fault(32, holds="I2", every_run=True)
 @pytest.mark.skipif(AS_ROOT, reason="root may write anywhere")
-def test_in_a_folder_that_may_not_be_written_a_start_says_so(tmp_path: Path) -> None:
-    """A folder of somebody else's, or one that was closed by hand (fault 32)."""
+def test_fault_32_in_a_folder_that_may_not_be_written_a_start_says_so(tmp_path: Path) -> None:
+    """A folder of somebody else's, or one that was closed by hand."""
     (tmp_path / "closed").mkdir(mode=0o500)
     _refused(lambda: Weed(tmp_path / "closed" / "state").start())
 

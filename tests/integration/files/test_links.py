@@ -49,6 +49,7 @@ async def test_an_upload_from_a_browser_commits(files_layer: DataLayer, outside:
     assert await files_layer.files.read(file) == HELLO
 
 
+@pytest.mark.fault(33, holds="I7 I8", every_run=True)
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -61,10 +62,10 @@ async def test_an_upload_from_a_browser_commits(files_layer: DataLayer, outside:
     ],
     ids=["longer", "shorter", "other bytes", "other type", "other checksum", "overwriting"],
 )
-async def test_only_the_declared_bytes_are_taken(
+async def test_fault_33_only_the_declared_bytes_are_taken(
     files_layer: DataLayer, outside: Outside, body: bytes, headers: dict[str, str]
 ) -> None:
-    """Length, type, checksum and write-once are signed: anything else is refused (fault 33)."""
+    """Length, type, checksum and write-once are signed: anything else is refused."""
     upload = await begin(files_layer)
     assert await put(upload, body, headers) in {400, 403, 412}
     assert await outside.keys() == set()
@@ -73,8 +74,9 @@ async def test_only_the_declared_bytes_are_taken(
             await uow.complete_upload(upload.file_id)
 
 
-async def test_a_link_puts_once(files_layer: DataLayer) -> None:
-    """Used again it changes nothing (fault 33)."""
+@pytest.mark.fault(33, holds="I7 I8", every_run=True)
+async def test_fault_33_a_link_puts_once(files_layer: DataLayer) -> None:
+    """Used again it changes nothing."""
     upload = await begin(files_layer)
     assert await put(upload, HELLO) == 200
     assert await put(upload, HELLO) == 412
@@ -118,7 +120,8 @@ async def test_other_bytes_under_the_key_do_not_commit(
             await uow.complete_upload(upload.file_id)
 
 
-async def test_an_upload_after_its_sweep_does_not_commit(
+@pytest.mark.fault(33, holds="I7 I8", every_run=True)
+async def test_fault_33_an_upload_after_its_sweep_does_not_commit(
     files_layer: DataLayer, outside: Outside
 ) -> None:
     """Begun in time and ended too late: no row, and the object goes with what is left of it."""
@@ -151,8 +154,9 @@ async def test_a_download_is_an_attachment_under_its_name(files_layer: DataLayer
         assert (await client.get(changed)).status_code == 403
 
 
-async def test_a_link_ends(files_layer: DataLayer) -> None:
-    """After its time it opens nothing (fault 33)."""
+@pytest.mark.fault(33, holds="I7 I8", every_run=True)
+async def test_fault_33_a_link_ends(files_layer: DataLayer) -> None:
+    """After its time it opens nothing."""
     async with files_layer.transaction() as uow:
         file = await uow.store_file(HELLO, TEXT)
     link = await files_layer.files.link(file, expires_in=timedelta(seconds=1))

@@ -8,8 +8,9 @@ from benchmarks.cut_storage import cut_storage
 from tests.integration.files.weed import S3
 
 
+@pytest.mark.fault(34, holds="I7", every_run=True)
 @pytest.mark.parametrize("is_up", [True, False], ids=["storage up", "storage cut"])
-async def test_row_and_object_agree_whatever_the_storage_does(
+async def test_fault_34_row_and_object_agree_whatever_the_storage_does(
     blank_database: ScratchDatabase, s3: S3, is_up: bool
 ) -> None:
     """Both or neither, and who asked for the commit is told which (I1, I7, I14)."""

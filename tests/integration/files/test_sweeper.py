@@ -103,10 +103,11 @@ async def test_an_expired_file_goes_at_once(
     assert await outside.keys() == set()
 
 
-async def test_an_upload_that_ends_after_its_sweep_is_deleted_again(
+@pytest.mark.fault(33, holds="I7 I8", every_run=True)
+async def test_fault_33_an_upload_that_ends_after_its_sweep_is_deleted_again(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper
 ) -> None:
-    """Its row remembers the key for a day, and has it deleted once more (fault 33)."""
+    """Its row remembers the key for a day, and has it deleted once more."""
     await leave_pending(files_layer)
     await outside.age("pending_until", 3601)
     await sweeper.sweep()
@@ -118,10 +119,11 @@ async def test_an_upload_that_ends_after_its_sweep_is_deleted_again(
     assert await outside.keys() == set()
 
 
-async def test_an_object_that_is_gone_already_is_no_error(
+@pytest.mark.fault(35, holds="I8", every_run=True)
+async def test_fault_35_an_object_that_is_gone_already_is_no_error(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper
 ) -> None:
-    """Deleted by hand, or by a sweeper that was killed before it said so (fault 35)."""
+    """Deleted by hand, or by a sweeper that was killed before it said so."""
     await leave_pending(files_layer)
     await outside.store.delete(list(await outside.keys()))
     await outside.age("pending_until", 3601)
@@ -129,10 +131,11 @@ async def test_an_object_that_is_gone_already_is_no_error(
     assert await outside.states() == ["gone"]
 
 
-async def test_with_s3_down_nothing_is_forgotten(
+@pytest.mark.fault(35, holds="I8", every_run=True)
+async def test_fault_35_with_s3_down_nothing_is_forgotten(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper, weed: Weed
 ) -> None:
-    """The row waits as deleted, and the next round deletes the object (fault 35)."""
+    """The row waits as deleted, and the next round deletes the object."""
     await leave_pending(files_layer)
     await outside.age("pending_until", 3601)
     weed.kill()
@@ -179,7 +182,8 @@ async def test_an_object_that_got_its_row_leaves_the_quarantine(
     assert await outside.rows("SELECT key FROM bedplate.quarantined_objects") == []
 
 
-async def test_too_many_orphans_are_refused(
+@pytest.mark.fault(49, holds="I7", every_run=True)
+async def test_fault_49_too_many_orphans_are_refused(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper
 ) -> None:
     """A database from before the files were stored must not empty the bucket."""
@@ -197,10 +201,11 @@ async def test_too_many_orphans_are_refused(
     assert (await sweeper.sweep_orphans(is_approved=True)).orphans == HARMLESS_ORPHANS + 1
 
 
-async def test_a_copy_of_the_database_deletes_nothing(
+@pytest.mark.fault(49, holds="I7", every_run=True)
+async def test_fault_49_a_copy_of_the_database_deletes_nothing(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper
 ) -> None:
-    """The guard object names another database: not one object goes (fault 49)."""
+    """The guard object names another database: not one object goes."""
     await leave_pending(files_layer)
     await outside.age("pending_until", 3601)
     async with files_layer.owner_database.engine.connect() as connection:

@@ -353,7 +353,8 @@ async def test_the_database_refuses_a_row_that_contradicts_itself(
             await connection.execute(text(f"UPDATE bedplate.jobs SET {change}"))
 
 
-async def test_a_large_backlog_is_read_by_its_index(layer: DataLayer) -> None:
+@pytest.mark.fault(48, holds="I12", every_run=True)
+async def test_fault_48_a_large_backlog_is_read_by_its_index(layer: DataLayer) -> None:
     """Sorting a million ready jobs for each batch of 200 would be the end of the relay."""
     async with layer.owner_database.engine.begin() as connection:
         await connection.execute(

@@ -71,7 +71,8 @@ def replicas(environment: dict[str, str]) -> "Iterator[Replicas]":
     started.close()
 
 
-async def test_six_replicas_migrate_an_empty_database_at_once(
+@pytest.mark.fault(41, holds="I1", every_run=True)
+async def test_fault_41_six_replicas_migrate_an_empty_database_at_once(
     replicas: Replicas, sample: "System", settings: "Settings", owner: Any
 ) -> None:
     """Each revision runs once, one of them CREATE INDEX CONCURRENTLY; whoever waits succeeds."""
@@ -97,7 +98,8 @@ def sample_revisions(told: str) -> list[str]:
     return [each for each, texts in marks.items() if any(text in told for text in texts)]
 
 
-async def test_killed_migration_frees_the_lock_and_the_next_run_goes_on(
+@pytest.mark.fault(41, holds="I1", every_run=True)
+async def test_fault_41_killed_migration_frees_the_lock_and_the_next_run_goes_on(
     replicas: Replicas, sample: "System", settings: "Settings", owner: Any
 ) -> None:
     """A deploy that was killed must not keep the next one from ending what it began."""

@@ -79,7 +79,8 @@ async def test_a_rolled_back_transaction_leaves_no_role_behind(
     assert await _on_every_server(pooled, "SELECT current_user") == {pooled.url.user}
 
 
-async def test_no_statement_is_prepared_by_name_on_a_server_connection(
+@pytest.mark.fault(45, holds="I10", every_run=True)
+async def test_fault_45_no_statement_is_prepared_by_name_on_a_server_connection(
     pooled_layer: DataLayer, pooled: ScratchDatabase
 ) -> None:
     """The same statement, from many clients on few servers: named ones fail here."""
@@ -116,7 +117,8 @@ async def test_plain_asyncpg_fails_here(pooled: ScratchDatabase) -> None:
     assert any("prepared statement" in str(each) for each in done)
 
 
-async def test_no_setting_of_the_layer_leaks(
+@pytest.mark.fault(45, holds="I10", every_run=True)
+async def test_fault_45_no_setting_of_the_layer_leaks(
     pooled_layer: DataLayer, pooled: ScratchDatabase
 ) -> None:
     """A timeout or a read-only mode of one request must not be met by another."""

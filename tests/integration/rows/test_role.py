@@ -94,7 +94,8 @@ async def test_tls_that_the_server_lacks_is_said(blank_database: ScratchDatabase
     assert "sslmode" in caught.value.hint
 
 
-async def test_a_database_without_a_connection_left_says_so(
+@pytest.mark.fault(28, holds="I11 I14", every_run=True)
+async def test_fault_28_a_database_without_a_connection_left_says_so(
     make_database: MakeDatabase, blank_database: ScratchDatabase
 ) -> None:
     """The server's limit is another thing than the pool's, and has another cure."""

@@ -16,8 +16,11 @@ from tests.integration.servers import probes
 from tests.integration.servers.conftest import MakeProject
 
 
+@pytest.mark.fault(25, holds="I2", every_run=True)
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
-async def test_a_killed_server_is_restarted_with_its_data(project: Project, name: str) -> None:
+async def test_fault_25_a_killed_server_is_restarted_with_its_data(
+    project: Project, name: str
+) -> None:
     """The supervisor is there for this; the port stays, so that clients reconnect."""
     state = probes.up(project)
     await probes.write_mark(state, name)
@@ -30,7 +33,10 @@ async def test_a_killed_server_is_restarted_with_its_data(project: Project, name
     assert key == name.encode()
 
 
-async def test_the_next_attach_takes_over_from_a_killed_supervisor(project: Project) -> None:
+@pytest.mark.fault(52, holds="I2", every_run=True)
+async def test_fault_52_the_next_attach_takes_over_from_a_killed_supervisor(
+    project: Project,
+) -> None:
     """Its servers run on without a parent: they are ended cleanly and started again, data kept."""
     state = probes.up(project)
     await probes.write_mark(state, "taken-over")
@@ -46,7 +52,8 @@ async def test_the_next_attach_takes_over_from_a_killed_supervisor(project: Proj
     assert key == b"taken-over"
 
 
-async def test_all_killed_at_once_loses_nothing(project: Project) -> None:
+@pytest.mark.fault(25, holds="I2", every_run=True)
+async def test_fault_25_all_killed_at_once_loses_nothing(project: Project) -> None:
     """A machine that is out of memory may take all three."""
     state = probes.up(project)
     await probes.write_mark(state, "all-killed")
@@ -65,7 +72,8 @@ def test_stop_ends_what_a_killed_supervisor_left(project: Project) -> None:
     assert not any(probes.is_running(pid) for pid in probes.pids_of(state))
 
 
-def test_a_reused_pid_is_never_killed(project: Project) -> None:
+@pytest.mark.fault(51, holds="I2", every_run=True)
+def test_fault_51_a_reused_pid_is_never_killed(project: Project) -> None:
     """The system gives a dead server's number to somebody's editor: it must live, and we start."""
     probes.up(project)
     stop(project)
@@ -94,7 +102,8 @@ def test_a_server_of_another_folder_is_never_killed(
     assert all(probes.is_running(pid) for pid in probes.pids_of(theirs))
 
 
-def test_a_killed_client_takes_the_stack_with_it(project: Project) -> None:
+@pytest.mark.fault(52, holds="I2", every_run=True)
+def test_fault_52_a_killed_client_takes_the_stack_with_it(project: Project) -> None:
     """An editor kills its terminals with -9; no server may be left behind."""
     client = probes.open_foreground(project)
     state = read_state(project)
@@ -126,7 +135,8 @@ def test_a_detached_stack_outlives_its_clients(project: Project) -> None:
     assert not detach(project)
 
 
-def test_of_two_attaches_at_once_both_get_the_same_stack(project: Project) -> None:
+@pytest.mark.fault(51, holds="I2", every_run=True)
+def test_fault_51_of_two_attaches_at_once_both_get_the_same_stack(project: Project) -> None:
     """`make run` in two terminals: one starts it, the other joins it."""
     found: list[RunningStack] = []
     barrier = threading.Barrier(4)

@@ -110,7 +110,8 @@ def test_a_lost_superuser_password_is_explained(make_project: MakeProject) -> No
     assert "secrets.json" in caught.value.hint
 
 
-def test_a_folder_that_cannot_be_written_is_explained(make_project: MakeProject) -> None:
+@pytest.mark.fault(32, holds="I2", every_run=True)
+def test_fault_32_a_folder_that_cannot_be_written_is_explained(make_project: MakeProject) -> None:
     """`OSError: [Errno 20]` helps nobody."""
     project = make_project()
     project.state.touch()
@@ -120,8 +121,9 @@ def test_a_folder_that_cannot_be_written_is_explained(make_project: MakeProject)
     project.state.unlink()
 
 
+@pytest.mark.fault(31, holds="I2 I7", every_run=True)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_full_disk_is_explained(make_project: MakeProject, tmp_path: Path) -> None:
+def test_fault_31_a_full_disk_is_explained(make_project: MakeProject, tmp_path: Path) -> None:
     """The most frequent reason of a laptop; once there is space again it must start."""
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -208,7 +208,10 @@ def test_another_s3_in_the_environment_does_not_change_ours(
     assert ask(state, "GET", "", keys=S3Keys("theirs", "known to others")).status == 403
 
 
-def test_a_killed_server_is_restarted_with_its_data(project: Project, state: StackState) -> None:
+@pytest.mark.fault(25, holds="I2", every_run=True)
+def test_fault_25_a_killed_server_is_restarted_with_its_data(
+    project: Project, state: StackState
+) -> None:
     """What was acknowledged is there, and it takes more at once; the port stays for clients."""
     mark = secrets.token_bytes(16)
     assert ask(state, "PUT", "shop/mark", body=mark).status == 200

@@ -121,7 +121,10 @@ def test_two_projects_run_side_by_side(make_project: MakeProject) -> None:
     assert read_state(other) == second
 
 
-def test_a_deep_path_with_odd_characters_works(make_project: MakeProject, tmp_path: Path) -> None:
+@pytest.mark.fault(51, holds="I2", every_run=True)
+def test_fault_51_a_deep_path_with_odd_characters_works(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
     """A home has spaces, and a socket's path must fit 103 bytes whatever the project's is."""
     folder = tmp_path / 'It\'s my, "own" folder'
     while len(os.fsencode(folder)) < SOCKET_PATH_LIMIT:
@@ -156,7 +159,8 @@ def test_read_state_answers_none_when_nothing_runs(make_project: MakeProject) ->
     assert not project.state.exists()
 
 
-def test_a_taken_port_is_replaced_and_said(project: Project) -> None:
+@pytest.mark.fault(51, holds="I2", every_run=True)
+def test_fault_51_a_taken_port_is_replaced_and_said(project: Project) -> None:
     """The remembered port may be another program's today."""
     before = probes.up(project).service("postgres").port
     stop(project)

@@ -38,8 +38,9 @@ async def cancel_by_anyio(body: Body, outside: Outside, running: str) -> None:
 by_both = pytest.mark.parametrize("cancel", [cancel_by_asyncio, cancel_by_anyio])
 
 
+@pytest.mark.fault(30, holds="I1 I11 I14", every_run=True)
 @by_both
-async def test_cancelled_in_mid_query_rolls_back_and_leaves_nothing_running(
+async def test_fault_30_cancelled_in_mid_query_rolls_back_and_leaves_nothing_running(
     layer: DataLayer, outside: Outside, cancel: Cancel
 ) -> None:
     """A client that went away must not keep a connection or a server process busy."""
@@ -55,8 +56,9 @@ async def test_cancelled_in_mid_query_rolls_back_and_leaves_nothing_running(
     assert await outside.counts() == (0, 0, 0)
 
 
+@pytest.mark.fault(30, holds="I1 I11 I14", every_run=True)
 @by_both
-async def test_cancelled_during_commit_waits_for_the_outcome(
+async def test_fault_30_cancelled_during_commit_waits_for_the_outcome(
     layer: DataLayer, outside: Outside, cancel: Cancel
 ) -> None:
     """A COMMIT that was sent cannot be taken back: it stands, whole, and the pool is empty."""

@@ -29,10 +29,11 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.fault(1, 3, holds="I1 I2 I3 I11", every_run=True)
 @pytest.mark.parametrize(
     ("step", "committed"), [("tx.before_commit", (0, 0, 0)), ("tx.after_commit", (1, 1, 1))]
 )
-async def test_a_process_that_ends_at_its_commit_leaves_all_or_nothing(
+async def test_fault_01_a_process_that_ends_at_its_commit_leaves_all_or_nothing(
     librilabs_settings: Settings, outside: Outside, step: str, committed: tuple[int, int, int]
 ) -> None:
     """Before: the server rolls back. After: the job is there, though nobody was woken for it."""
