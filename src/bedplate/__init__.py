@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bedplate.cache.connections import RedisPool, get_redis_client
     from bedplate.errors import BedplateError
+    from bedplate.failpoints import failpoint
     from bedplate.files.file_store import FileStore, NewFile
     from bedplate.files.stored_files import StoredFile
     from bedplate.files.transfer import delete_file, download_file, upload_file
@@ -48,6 +49,7 @@ _ROOMS = {
     "UnitOfWork": "bedplate.unit_of_work",
     "delete_file": "bedplate.files.transfer",
     "download_file": "bedplate.files.transfer",
+    "failpoint": "bedplate.failpoints",
     "get_redis_client": "bedplate.cache.connections",
     "new_id": "bedplate.rows.ids",
     "new_metadata": "bedplate.rows.models",
@@ -76,6 +78,7 @@ __all__ = [
     "__version__",
     "delete_file",
     "download_file",
+    "failpoint",
     "get_redis_client",
     "new_id",
     "new_metadata",

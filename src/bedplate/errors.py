@@ -17,6 +17,7 @@
     ├── RoleRefusedError (PermissionError)    the layer would serve as owner or superuser
     ├── TransactionError (RuntimeError)       the unit of work was used wrongly
     │   └── TransactionEndedError             … after its end
+    ├── UnknownStepError (LookupError)        a test names a failpoint that does not exist
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── CursorError (ValueError)              a page's cursor is not one of ours
@@ -154,6 +155,12 @@ class TransactionEndedError(TransactionError):
     """The unit of work was used after its end."""
 
     code = "transaction_ended"
+
+
+class UnknownStepError(BedplateError, LookupError):
+    """A test names a failpoint that neither bedplate nor an imported module has."""
+
+    code = "step_unknown"
 
 
 class NotFoundError(BedplateError, LookupError):

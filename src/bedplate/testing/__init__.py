@@ -1,1 +1,37 @@
-"""A real stack for a test run, and a database of its own for every worker or test."""
+"""What a team tests its own backend with; `docs/testing.md` shows each in use.
+
+Also what tests of bedplate itself stand on: one stack per run, a database per worker. The public
+names are loaded on first use, because choosing a run's folder must cost nothing.
+"""
+
+# By this name checkers take it as true. From `typing` it would double what the import costs.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from bedplate.failpoints import FailpointError
+    from bedplate.testing.failures import fail_at, failing
+    from bedplate.testing.steps import known_steps
+
+_ROOMS = {
+    "FailpointError": "bedplate.failpoints",
+    "fail_at": "bedplate.testing.failures",
+    "failing": "bedplate.testing.failures",
+    "known_steps": "bedplate.testing.steps",
+}
+
+__all__ = ["FailpointError", "fail_at", "failing", "known_steps"]
+
+
+def __getattr__(name: str) -> object:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(room), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
