@@ -70,6 +70,17 @@ class Project:
         known = ", ".join(entry.name for entry in self.systems)
         raise ProjectError(f"no system is named {name!r}", hint=f"Known here: {known}")
 
+    def choose(self, name: str | None) -> SystemEntry:
+        """The system of that name; without one the only one there is. Raises `ProjectError`."""
+        if name is not None:
+            return self.entry(name)
+        if len(self.systems) != 1:
+            raise ProjectError(
+                f"{len(self.systems)} systems are listed, and none was named",
+                hint=f"Name one: {', '.join(entry.name for entry in self.systems)}",
+            )
+        return self.systems[0]
+
 
 def _plain_entry() -> SystemEntry:
     return SystemEntry(PLAIN_DATABASE, None, PLAIN_DATABASE, PLAIN_DATABASE, PLAIN_DATABASE)

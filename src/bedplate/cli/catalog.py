@@ -30,6 +30,8 @@ COMMANDS = {
     "migrate": Entry("migrate", "Bring every system's database to the newest revision."),
     "seed": Entry("seed", "Create what every system needs to start with; safe to repeat."),
     "files": Entry("files", "List, show, sweep and verify the stored files of a system."),
+    "jobs": Entry("jobs", "List, show, retry and cancel jobs."),
+    "outbox": Entry("outbox", "List, show, retry and drop messages to other servers."),
     "relay": Entry("relay", "Tell other servers what was committed."),
     "worker": Entry("worker", "Do the jobs."),
     "serve": Entry("serve", "Serve the API of every system, in one process.", is_hidden=True),

@@ -47,3 +47,15 @@ def require_loss_agreed(
         f"to {deed} may lose rows of {where}, and nobody agreed to it",
         hint=f"bedplate {invocation.command} {system} {flag}",
     )
+
+
+def agree_to_many(invocation: Invocation, deed: str, count: int, what: str, where: str) -> None:
+    """Raise unless the person agrees to change this many rows, which were not named one by one."""
+    said = f"{deed} {count} {what}{'' if count == 1 else 's'} {where}"
+    if invocation.is_confirmed:
+        return
+    if invocation.is_interactive and click.confirm(f"{said.capitalize()}?", err=True):
+        return
+    raise ConsentMissingError(
+        f"to {said} was not agreed to", hint=f"bedplate {invocation.command} … --yes"
+    )

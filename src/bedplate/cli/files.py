@@ -3,45 +3,21 @@
 Imports SQLAlchemy: only commands that do the work import this. Called by `files`.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from bedplate.errors import PendingMigrationError
+from bedplate.cli import owner
+from bedplate.cli.owner import reading
 from bedplate.files import listing
 from bedplate.files.stored_files import FileState, StoredFile
 from bedplate.layer import DataLayer
-from bedplate.settings import Settings
 
 
-@asynccontextmanager
-async def opened(system: str, variables: Mapping[str, str]) -> AsyncIterator[DataLayer]:
-    """A layer that works as the owner; its serving pool stays closed.
-
-    Raises `PendingMigrationError` when the database has no files yet.
-    """
-    layer = DataLayer(Settings.load(system, variables), name=system)
-    try:
-        async with reading(layer) as connection:
-            if not await listing.is_migrated(connection):
-                raise PendingMigrationError(
-                    f"the database of {system} has no table of files yet",
-                    hint="bedplate migrate",
-                )
-        yield layer
-    finally:
-        await layer.close()
-
-
-@asynccontextmanager
-async def reading(layer: DataLayer) -> AsyncIterator[AsyncConnection]:
-    """A connection as the owner, rolled back at the end."""
-    database = layer.owner_database
-    async with database.translated(), database.engine.connect() as connection:
-        yield connection
+def opened(system: str, variables: Mapping[str, str]) -> AbstractAsyncContextManager[DataLayer]:
+    """A layer that works as the owner. Raises `PendingMigrationError`."""
+    return owner.opened(system, variables, table="stored_files", what="files")
 
 
 async def load_page(

@@ -6,9 +6,10 @@ Made by `Invocation.output`; nothing else in `cli/` prints, but for `env` and pa
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
+from uuid import UUID
 
 if TYPE_CHECKING:
     from bedplate.cli.options import Invocation
@@ -120,6 +121,19 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def record(fields: Mapping[str, Any]) -> list[str]:
+    """Named values as aligned lines, one each."""
+    width = max(map(len, fields))
+    return [f"{name:<{width}}  {'-' if value is None else value}" for name, value in fields.items()]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and people get it: times in UTC to the second, ids as text."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _encodable(text: str, stream: TextIO) -> str:

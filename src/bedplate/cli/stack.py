@@ -85,6 +85,17 @@ def find_state(invocation: Invocation, stand: Stand) -> StackState | None:
     return state
 
 
+def open_system(invocation: Invocation, system: str | None) -> tuple[str, dict[str, str], Stand]:
+    """The one system that a command is about, with the variables that lead to its servers.
+
+    Raises `ProjectError` when there are several and none is named, and as `find_state` does.
+    """
+    stand = find_stand(invocation)
+    name = stand.project.choose(system).name
+    variables = stand.environment(stack_variables(stand.project, find_state(invocation, stand)))
+    return name, variables, stand
+
+
 def stack_variables(project: Project, state: StackState | None) -> Mapping[str, str]:
     """What the stack gives to a process; nothing without one."""
     return {} if state is None else state.environment(project.systems)

@@ -127,6 +127,13 @@ UPDATE bedplate.outbox
 RETURNING id
 """)
 
+# By hand: the other server is never told. What a relay holds is waited for, and is gone then.
+DROP = text("""
+DELETE FROM bedplate.outbox
+ WHERE id = ANY(CAST(:ids AS uuid[]))
+RETURNING id
+""")
+
 LAG = text("""
 SELECT extract(epoch FROM clock_timestamp() - not_before)::double precision AS lag
   FROM bedplate.outbox
@@ -185,6 +192,12 @@ async def put_back(
 async def retry(connection: Connection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Put dead messages back. Returns the ids of those that were."""
     found = await connection.execute(RETRY, {"ids": list(message_ids)})
+    return frozenset(found.scalars())
+
+
+async def drop(connection: Connection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
+    """Delete messages that nobody shall act on any more. Returns the ids of those that were."""
+    found = await connection.execute(DROP, {"ids": list(message_ids)})
     return frozenset(found.scalars())
 
 

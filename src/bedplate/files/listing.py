@@ -14,8 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bedplate.errors import NotFoundError
 from bedplate.files.stored_files import FileState, StoredFile, file_of
 
-IS_MIGRATED = text("SELECT to_regclass('bedplate.stored_files') IS NOT NULL")
-
 # Ids begin with their time: the newest first, and a page goes on below the last id of the one
 # before it.
 PAGE = text("""
@@ -77,11 +75,6 @@ SELECT count(*)
    AND NOT EXISTS (SELECT FROM bedplate.stored_files AS file
                     WHERE file.bucket = object.bucket AND file.key = object.key)
 """)
-
-
-async def is_migrated(connection: AsyncConnection) -> bool:
-    """Whether the database has the table of files."""
-    return bool(await connection.scalar(IS_MIGRATED))
 
 
 async def page(

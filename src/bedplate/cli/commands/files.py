@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,10 +12,9 @@ import click
 
 from bedplate.cli.consent import require_consent
 from bedplate.cli.options import CONTEXT, Invocation, declare, global_options
-from bedplate.cli.output import Output, size, table
-from bedplate.cli.stack import find_stand, find_state, stack_variables
-from bedplate.cli.stand import Stand
-from bedplate.errors import ConsentMissingError, ProjectError
+from bedplate.cli.output import Output, plain, record, size, table
+from bedplate.cli.stack import open_system
+from bedplate.errors import ConsentMissingError
 
 if TYPE_CHECKING:
     from bedplate.cli.file_check import Check
@@ -57,7 +56,7 @@ def list_command(
     invocation: Invocation, system: str | None, state: str | None, limit: int, below: UUID | None
 ) -> None:
     """Print a page of rows; S3 is not asked."""
-    name, variables, _ = _open(invocation, system)
+    name, variables, _ = open_system(invocation, system)
     from bedplate.cli.files import load_page
     from bedplate.files.stored_files import FileState
 
@@ -78,14 +77,12 @@ def list_command(
 @SYSTEM
 def show_command(invocation: Invocation, file_id: UUID, system: str | None) -> None:
     """Print every column of its row; S3 is not asked."""
-    name, variables, _ = _open(invocation, system)
+    name, variables, _ = open_system(invocation, system)
     from bedplate.cli.files import load_one
 
     row = asyncio.run(load_one(name, variables, file_id))
-    found = {key: _plain(value) for key, value in row.items()}
-    width = max(map(len, found))
-    lines = [f"{key:<{width}}  {'-' if value is None else value}" for key, value in found.items()]
-    invocation.output.result({"system": name, "file": found}, lines)
+    found = {key: plain(value) for key, value in row.items()}
+    invocation.output.result({"system": name, "file": found}, record(found))
 
 
 @declare("files sweep", "Delete now what no transaction wants any more.")
@@ -106,7 +103,7 @@ def sweep_command(
     """As the relay does by itself every few seconds, with what it leaves to a person."""
     if dry_run and adopt:
         raise click.UsageError("--adopt changes the bucket, and --dry-run nothing: give one")
-    name, variables, stand = _open(invocation, system)
+    name, variables, stand = open_system(invocation, system)
     if not dry_run:
         require_consent(invocation, stand, "sweep files")
     swept, is_adopted = asyncio.run(
@@ -128,7 +125,7 @@ def sweep_command(
 @SYSTEM
 def verify_command(invocation: Invocation, system: str | None) -> int:
     """Size and SHA-256 of every object. Exit status 1 when one is missing or another."""
-    name, variables, _ = _open(invocation, system)
+    name, variables, _ = open_system(invocation, system)
     check = asyncio.run(_verify(name, variables, invocation.output))
     findings = [{**asdict(each), "id": str(each.id)} for each in check.findings]
     for each in check.findings:
@@ -145,25 +142,6 @@ def verify_command(invocation: Invocation, system: str | None) -> int:
         f"{told}: {found}",
     )
     return 1 if findings else 0
-
-
-def _open(invocation: Invocation, system: str | None) -> tuple[str, dict[str, str], Stand]:
-    stand = find_stand(invocation)
-    name = _one_system(stand, system)
-    variables = stand.environment(stack_variables(stand.project, find_state(invocation, stand)))
-    return name, variables, stand
-
-
-def _one_system(stand: Stand, system: str | None) -> str:
-    entries = stand.project.systems
-    if system is not None:
-        return stand.project.entry(system).name
-    if len(entries) != 1:
-        raise ProjectError(
-            f"{len(entries)} systems are listed, and none was named",
-            hint=f"Name one: {', '.join(entry.name for entry in entries)}",
-        )
-    return entries[0].name
 
 
 async def _sweep(
@@ -237,8 +215,8 @@ def _row(file: "StoredFile") -> dict[str, Any]:
         "id": str(file.id),
         "state": file.state.value,
         "size_bytes": file.size_bytes,
-        "created_at": _plain(file.created_at),
-        "expires_at": _plain(file.expires_at),
+        "created_at": plain(file.created_at),
+        "expires_at": plain(file.expires_at),
         "content_type": file.content_type,
         "file_name": file.file_name,
     }
@@ -250,18 +228,12 @@ def _lines(files: list["StoredFile"]) -> list[str]:
             str(file.id),
             file.state.value,
             "-" if file.size_bytes is None else size(file.size_bytes),
-            str(_plain(file.created_at)),
+            str(plain(file.created_at)),
             file.file_name,
         )
         for file in files
     ]
     return table([("id", "state", "size", "created", "name"), *cells])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return str(value) if isinstance(value, UUID) else value
 
 
 command.add_command(list_command, "list")

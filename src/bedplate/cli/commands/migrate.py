@@ -14,7 +14,6 @@ from bedplate.cli.options import CONTEXT, Invocation, declare, global_options, n
 from bedplate.cli.output import table
 from bedplate.cli.stack import find_stand, find_state, stack_variables
 from bedplate.cli.stand import Stand
-from bedplate.errors import MigrationError
 
 NOT_READY = 3
 LOCK_LIMIT = click.option(
@@ -87,7 +86,7 @@ def down_command(
 ) -> None:
     """Downgrade one system, after asking."""
     stand, variables = _open(invocation)
-    name = _one_system(stand, system)
+    name = stand.project.choose(system).name
     require_loss_agreed(invocation, stand, name, f"take {name} back to {target}", confirm)
     from bedplate.migrations.upgrade import downgrade
     from bedplate.settings import Settings
@@ -116,7 +115,7 @@ def down_command(
 def new_command(invocation: Invocation, system: str | None, message: str) -> None:
     """Autogenerate a revision in the system's folder; look at it before it is applied."""
     stand, variables = _open(invocation)
-    name = _one_system(stand, system)
+    name = stand.project.choose(system).name
     from bedplate.cli.revisions import write_revision
 
     path = write_revision(stand.project, name, variables, message)
@@ -127,18 +126,6 @@ def _open(invocation: Invocation) -> tuple[Stand, dict[str, str]]:
     stand = find_stand(invocation)
     state = find_state(invocation, stand)
     return stand, stand.environment(stack_variables(stand.project, state))
-
-
-def _one_system(stand: Stand, system: str | None) -> str:
-    entries = [entry for entry in stand.project.systems if entry.target is not None]
-    if system is not None:
-        return stand.project.entry(system).name
-    if len(entries) != 1:
-        raise MigrationError(
-            f"{len(entries)} systems are listed, and none was named",
-            hint=f"Name one: {', '.join(entry.name for entry in entries) or '(none)'}",
-        )
-    return entries[0].name
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[str]:
