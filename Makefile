@@ -34,7 +34,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file requirements clean
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems o
 
 test-unit: $(VENV)/dev.stamp ## run the tests that need no server
 	@$(BIN)/pytest tests/unit -q -n $(WORKERS)
+
+docs: $(VENV)/dev.stamp ## run every code block of the documentation; list those that are not run, and why
+	@$(BIN)/pytest tests/docs -q -rP -n $(WORKERS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, import rules
 	@$(BIN)/ruff check .
