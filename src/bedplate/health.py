@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 
 import asyncpg
 
@@ -26,7 +27,9 @@ PROBE_TIMEOUT = timedelta(seconds=2)
 MAX_LAG = timedelta(seconds=30)
 # Without these a request cannot be served. Redis holds wake-ups and copies, and a relay that lags
 # is no reason to take every replica out of service.
-NEEDED = frozenset({"database"})
+NEEDED = frozenset({"database", "migrations"})
+
+Probe = Callable[[DataLayer], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Report:
     @property
     def is_ready(self) -> bool:
         """Whether requests can be served: all that is needed is up."""
-        return all(self.services[name].is_up for name in NEEDED)
+        return all(found.is_up for name, found in self.services.items() if name in NEEDED)
 
     @property
     def is_healthy(self) -> bool:
@@ -59,18 +62,26 @@ class ProbeFailure(Exception):  # noqa: N818 - it says that a service is down, n
     """A service answered, and what it said is not good. The message is the reason."""
 
 
-async def check(layer: DataLayer, *, limit: timedelta = PROBE_TIMEOUT) -> Report:
-    """Ask every service at once. Takes `limit` at most; never raises."""
-    probes = {"database": _probe_database, "redis": _probe_redis, "relay": _probe_relay}
+async def check(
+    layer: DataLayer,
+    *,
+    limit: timedelta = PROBE_TIMEOUT,
+    also: Mapping[str, Probe] = MappingProxyType({}),
+) -> Report:
+    """Ask every service at once, and `also` these. Takes `limit` at most; never raises."""
+    probes: dict[str, Probe] = {
+        "database": _probe_database,
+        "redis": _probe_redis,
+        "relay": _probe_relay,
+        **also,
+    }
     if layer.settings.has_files:
         probes["s3"] = _probe_s3
     found = await asyncio.gather(*(_run(probe, layer, limit) for probe in probes.values()))
     return Report(dict(zip(probes, found, strict=True)))
 
 
-async def _run(
-    probe: Callable[[DataLayer], Awaitable[None]], layer: DataLayer, limit: timedelta
-) -> ServiceHealth:
+async def _run(probe: Probe, layer: DataLayer, limit: timedelta) -> ServiceHealth:
     started = time.perf_counter()
     reason = None
     try:

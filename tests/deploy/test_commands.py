@@ -69,7 +69,7 @@ def address(container: Container) -> Iterator[str]:
     commands["api"] = [{"0.0.0.0": "127.0.0.1", "8000": port}.get(a, a) for a in commands["api"]]  # noqa: S104 - replaced
     running = [Running(container.start(*command)) for command in commands.values()]
     try:
-        running[0].wait_for("Uvicorn running on")
+        running[0].wait_for("Serving on")
         yield f"http://127.0.0.1:{port}"
     finally:
         # What `docker compose down` sends.

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FORMATS = ("text", "json", "env")
 Function = Callable[..., Any]
+# Of the processes that another one migrates for.
+MIGRATION_LIMIT = click.option(
+    "--timeout",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait at the start for a database that is down or not migrated yet.",
+)
 
 
 class Invocation:

@@ -4,26 +4,35 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 
 from bedplate.delivery.relay import run_relays
 from bedplate.layer import DataLayer
+from bedplate.migrations.readiness import SchemaReadiness, wait_until_current
 from bedplate.project import Project
 from bedplate.settings import Settings
+from bedplate.system import load_system
 
 
-async def relay_all(project: Project, *, on_ready: Callable[[], None]) -> None:
-    """Deliver what every system's transactions committed, until a signal."""
+async def relay_all(project: Project, *, patience: timedelta, on_ready: Callable[[], None]) -> None:
+    """Deliver what every system's transactions committed, until a signal.
+
+    Waits for databases that are being migrated; raises `PendingMigrationError` after `patience`.
+    """
     loop, own = asyncio.get_running_loop(), asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, own.cancel if own else lambda: None)
     with contextlib.suppress(asyncio.CancelledError):
         async with contextlib.AsyncExitStack() as opened:
+            entries = [entry for entry in project.systems if entry.target is not None]
+            schemas = [
+                SchemaReadiness(load_system(project, entry), Settings.load(entry.name))
+                for entry in entries
+            ]
+            await wait_until_current(schemas, patience)
             layers = [
-                await opened.enter_async_context(
-                    DataLayer(Settings.load(entry.name), name=entry.name)
-                )
-                for entry in project.systems
-                if entry.target is not None
+                await opened.enter_async_context(DataLayer(schema.settings, name=entry.name))
+                for entry, schema in zip(entries, schemas, strict=True)
             ]
             on_ready()
             await run_relays(layers)

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,16 +17,23 @@ from fastapi.responses import JSONResponse
 
 from bedplate.health import Report, check
 from bedplate.layer import DataLayer
+from bedplate.migrations.readiness import SchemaReadiness
 
 # A probe connects to each server, and anyone may ask: asking often must not use them up.
 FRESH = timedelta(seconds=1)
 _HEADERS = {"Cache-Control": "no-store"}
 
 
-def health_router(layers: Mapping[str, DataLayer]) -> APIRouter:
-    """The three routes, for these layers by the name of their system."""
+def health_router(
+    layers: Mapping[str, DataLayer],
+    schemas: Mapping[str, SchemaReadiness] = MappingProxyType({}),
+) -> APIRouter:
+    """The three routes, for these layers by the name of their system.
+
+    A system with a schema is ready only when its database has every revision.
+    """
     router = APIRouter(prefix="/health", tags=["health"])
-    probes = _Probes(layers)
+    probes = _Probes(layers, schemas)
 
     @router.get("", summary="Every service: up or down, latency, reason")
     async def health() -> JSONResponse:
@@ -46,8 +54,11 @@ def health_router(layers: Mapping[str, DataLayer]) -> APIRouter:
 class _Probes:
     """One round at a time; who asks meanwhile, or within `FRESH` of its end, gets its reports."""
 
-    def __init__(self, layers: Mapping[str, DataLayer]) -> None:
+    def __init__(
+        self, layers: Mapping[str, DataLayer], schemas: Mapping[str, SchemaReadiness]
+    ) -> None:
         self._layers = layers
+        self._schemas = schemas
         self._lock = asyncio.Lock()
         self._reports: dict[str, Report] = {}
         self._fresh_until = 0.0
@@ -55,10 +66,20 @@ class _Probes:
     async def reports(self) -> Mapping[str, Report]:
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
-                found = await asyncio.gather(*(check(layer) for layer in self._layers.values()))
+                found = await asyncio.gather(*(self._check(name) for name in self._layers))
                 self._reports = dict(zip(self._layers, found, strict=True))
                 self._fresh_until = time.monotonic() + FRESH.total_seconds()
             return self._reports
+
+    async def _check(self, name: str) -> Report:
+        schema = self._schemas.get(name)
+        if schema is None:
+            return await check(self._layers[name])
+
+        async def probe(_layer: DataLayer) -> None:
+            await schema.require_current()
+
+        return await check(self._layers[name], also={"migrations": probe})
 
 
 def _answer(reports: Mapping[str, Report], details: dict[str, Any]) -> JSONResponse:

@@ -26,6 +26,7 @@ from bedplate.errors import (
     FileMismatchError,
     FileTooLargeError,
     NotFoundError,
+    PendingMigrationError,
     PoolExhaustedError,
     RedisUnreachableError,
     UnreachableError,
@@ -55,7 +56,7 @@ _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
     (FileMismatchError, 422),
 )
 # What passes: the caller may try again.
-_PASSING = (UnreachableError, PoolExhaustedError)
+_PASSING = (UnreachableError, PoolExhaustedError, PendingMigrationError)
 _RETRY_AFTER = {"Retry-After": "1"}
 # SQLSTATE classes: 40 is a transaction rolled back by the server (serialization, deadlock);
 # 08 a lost connection, 53 no resources left, 57P shutting down or starting.

@@ -4,22 +4,30 @@ Opens each system's layer (a mounted application's lifespan does not run), sums 
 and lists them on an index page, as HTML or JSON.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.responses import Response
 
 from bedplate.environment import read_environment
+from bedplate.errors import PendingMigrationError
 from bedplate.fastapi.health import health_router
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.problems import install_problems
+from bedplate.fastapi.schema_gate import SchemaGate
 from bedplate.layer import DataLayer
+from bedplate.migrations.readiness import SchemaReadiness
 from bedplate.project import Project
 from bedplate.settings import Settings
 from bedplate.system import System, load_system
+
+log = logging.getLogger("bedplate.fastapi")
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -59,6 +67,7 @@ _LINE = '<li><strong>{title}</strong> <a href="{name}/docs">{name}/docs</a></li>
 class _Mounted:
     system: System
     layer: DataLayer
+    schema: SchemaReadiness
 
 
 def create_root(
@@ -70,28 +79,56 @@ def create_root(
     mounted = _load(project, variables)
     root = FastAPI(
         title=project.name,
-        lifespan=lifespan(*(each.layer for each in mounted)),
+        lifespan=_lifespan(mounted),
         openapi_url=None,
     )
     install_problems(root)
-    root.include_router(health_router({each.layer.name: each.layer for each in mounted}))
+    root.include_router(
+        health_router(
+            {each.layer.name: each.layer for each in mounted},
+            {each.layer.name: each.schema for each in mounted},
+        )
+    )
     _add_index(root, [each.system for each in mounted])
     for each in mounted:
         app = each.system.create_app(each.layer)
         app.state.layer = each.layer
+        app.add_middleware(SchemaGate, schema=each.schema)
         root.mount(f"/{each.layer.name}", app, name=each.layer.name)
     return root
 
 
+def _lifespan(mounted: Sequence[_Mounted]) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    opens_layers = lifespan(*(each.layer for each in mounted))
+
+    @asynccontextmanager
+    async def open_and_look(app: FastAPI) -> AsyncIterator[None]:
+        async with opens_layers(app):
+            for each in mounted:
+                await _look_at_schema(each)
+            yield
+
+    return open_and_look
+
+
+async def _look_at_schema(each: _Mounted) -> None:
+    """Say at the start what requests would be told; who migrates may do it while we serve."""
+    try:
+        await each.schema.require_current()
+    except PendingMigrationError as error:
+        log.warning("Requests are refused: %s. %s", error.message, error.hint)
+
+
 def _load(project: Project, variables: Mapping[str, str]) -> list[_Mounted]:
     return [
-        _Mounted(
-            load_system(project, entry),
-            DataLayer(Settings.load(entry.name, variables), name=entry.name),
-        )
+        _mount(load_system(project, entry), entry.name, Settings.load(entry.name, variables))
         for entry in project.systems
         if entry.target is not None
     ]
+
+
+def _mount(system: System, name: str, settings: Settings) -> _Mounted:
+    return _Mounted(system, DataLayer(settings, name=name), SchemaReadiness(system, settings))
 
 
 def _add_index(root: FastAPI, systems: Sequence[System]) -> None:

@@ -103,9 +103,16 @@ async def downgrade(
     return UpgradeResult(applied, head[0] if head else None, waited)
 
 
-async def status(system: System, settings: Settings) -> MigrationStatus:
-    """Read the versions and compare them with the files. Creates nothing."""
-    history = History({}) if system.migrations is None else History.read(system.migrations)
+def read_history(system: System) -> History:
+    """The system's revision files; none when it has no migrations. Raises `MigrationError`."""
+    return History({}) if system.migrations is None else History.read(system.migrations)
+
+
+async def status(
+    system: System, settings: Settings, *, history: History | None = None
+) -> MigrationStatus:
+    """Read the versions and compare them with the files, or with `history`. Creates nothing."""
+    history = read_history(system) if history is None else history
     # A single connection; the pool is not opened.
     connection = await migration_database(settings).connect()
     try:

@@ -1,12 +1,15 @@
 """`bedplate relay`: tells Redis and Celery what was committed, for every system."""
 
+from datetime import timedelta
+
 from bedplate.cli import lifeline
 from bedplate.cli.child_process import begin, configure_logging
-from bedplate.cli.options import Invocation, declare
+from bedplate.cli.options import MIGRATION_LIMIT, Invocation, declare
 
 
 @declare("relay", "Tell other servers what was committed.")
-def command(invocation: Invocation) -> None:
+@MIGRATION_LIMIT
+def command(invocation: Invocation, timeout: float) -> None:
     """Run until a signal. Any number may run; none leads."""
     line = begin(invocation)
     import asyncio
@@ -15,4 +18,7 @@ def command(invocation: Invocation) -> None:
     from bedplate.settings import Settings
 
     configure_logging(Settings.load().log_level)
-    asyncio.run(relay_all(invocation.project, on_ready=lambda: lifeline.say_ready(line)))
+    patience = timedelta(seconds=timeout)
+    asyncio.run(
+        relay_all(invocation.project, patience=patience, on_ready=lambda: lifeline.say_ready(line))
+    )

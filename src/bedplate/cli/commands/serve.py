@@ -14,7 +14,10 @@ from bedplate.cli.options import Invocation, declare
 @click.option("--port", type=int, default=8000, show_default=True)
 @click.option("--fd", "descriptor", type=int, hidden=True, help="A listening socket.")
 def command(invocation: Invocation, host: str, port: int, descriptor: int | None) -> int:
-    """Serve until a signal; the answers under way are finished first."""
+    """Serve until a signal; the answers under way are finished first.
+
+    A system whose database is not migrated answers 503 until it is.
+    """
     line = begin(invocation)
     from bedplate.cli.api import serve
     from bedplate.settings import Settings
