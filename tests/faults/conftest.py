@@ -116,8 +116,13 @@ def proxy_before() -> Iterator[Callable[[str], TcpProxy]]:
         proxy.__exit__()
 
 
-async def _prepare(scratch: ScratchDatabase) -> None:
-    await upgrade(SYSTEM, scratch.settings())
+async def create_tables(scratch: ScratchDatabase) -> None:
+    """The sample system's own tables, which the serving role may use."""
     async with Database(scratch.url) as database, database.engine.begin() as owner:
         for statement in CREATE_TABLES:
             await owner.execute(text(statement))
+
+
+async def _prepare(scratch: ScratchDatabase) -> None:
+    await upgrade(SYSTEM, scratch.settings())
+    await create_tables(scratch)

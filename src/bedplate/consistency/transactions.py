@@ -3,7 +3,6 @@
 from typing import Any
 
 from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.consistency.finding import Checked, Finding, Rule, Subject, apply_rules
@@ -66,7 +65,8 @@ SELECT 'setting ' || name AS subject,
  WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')
    AND setting = 'off'
  UNION ALL
-SELECT format('%s for %s', entry, coalesce(setrole::regrole::text, 'every role')),
+SELECT format('%s for %s', entry,
+              CASE setrole WHEN 0 THEN 'every role' ELSE setrole::regrole::text END),
        'commits are acknowledged before they are on the disk'
   FROM pg_db_role_setting, unnest(setconfig) AS entry
  WHERE entry = 'synchronous_commit=off'
@@ -152,7 +152,7 @@ async def transactions_are_whole(subject: Subject) -> Checked:
         ):
             checked.findings += await rule.apply(1, subject, connection)
         present = set((await connection.execute(PRESENT)).scalars())
-        expected = _expected_names()
+        expected = _expected_names(connection)
         checked.findings += [
             Finding(1, f"{name} in the schema bedplate", "it is missing", hint)
             for name in sorted(expected - present)
@@ -212,9 +212,9 @@ async def _references(
     return findings
 
 
-def _expected_names() -> set[str]:
+def _expected_names(connection: AsyncConnection) -> set[str]:
     """Tables, indexes and constraints of the layer, as its Table objects name them."""
-    preparer = dialect().identifier_preparer
+    preparer = connection.dialect.identifier_preparer
     names = set()
     for table in LAYER_METADATA.tables.values():
         names.add(table.name)
