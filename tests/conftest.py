@@ -1,4 +1,4 @@
-"""Fixtures of all tests. Nothing starts, and nothing heavy is imported, before a test asks for it.
+"""Fixtures of all tests: those of bedplate's plugin, by short names, and some of our own.
 
 `stack` the servers of this run · `librilabs_settings` this worker's clone · `layer` an open layer
 on it, emptied afterwards · `session` rows only, rolled back · `blank_database` an empty one of its
@@ -7,8 +7,7 @@ own · `s3_variables` where files are · `redis_url` this worker's, emptied afte
 """
 
 import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,22 +30,12 @@ if TYPE_CHECKING:
     from bedplate.testing.clones import Clones, ScratchDatabase
     from bedplate.testing.stack import Servers
 
-# Read by the workers of pytest-xdist, which inherit it.
-STATE_VARIABLE = "BEDPLATE_TEST_STATE_DIR"
-# Valkey and Redis have 16 databases; a worker takes the one of its number.
-REDIS_DATABASES = 16
+pytest_plugins = ["bedplate.pytest_plugin"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The first process of a run chooses the folder that all of its processes share."""
+def pytest_configure() -> None:
+    """The stand that the tests are to run on."""
     stands.name_postgres(os.environ)
-    if hasattr(config, "workerinput") or STATE_VARIABLE in os.environ:
-        return
-    from bedplate.testing.folder import choose_folder
-
-    folder = choose_folder()
-    os.environ[STATE_VARIABLE] = str(folder)
-    config.add_cleanup(lambda: _end_run(folder))
 
 
 def pytest_report_header() -> str:
@@ -57,20 +46,21 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def project() -> "Project":
-    """This project, as its pyproject.toml describes it."""
-    from bedplate.project import Project
-
-    return Project.find({}, texts.ROOT)
+def bedplate_system_name() -> str:
+    """The system that most tests are about."""
+    return "librilabs"
 
 
 @pytest.fixture(scope="session")
-def stack(project: "Project") -> "Iterator[Servers]":
-    """Real servers, started once per run, or those that TEST_DATABASE_URL and so on name."""
-    from bedplate.testing.stack import open_servers
+def project(bedplate_project: "Project") -> "Project":
+    """This project, as its pyproject.toml describes it."""
+    return bedplate_project
 
-    with open_servers(project, Path(os.environ[STATE_VARIABLE]), os.environ) as servers:
-        yield servers
+
+@pytest.fixture(scope="session")
+def stack(bedplate_servers: "Servers") -> "Servers":
+    """Real servers, started once per run, or those that TEST_DATABASE_URL and so on name."""
+    return bedplate_servers
 
 
 @pytest.fixture(scope="session")
@@ -83,101 +73,63 @@ def s3_variables(project: "Project", stack: "Servers") -> "Iterator[dict[str, st
 
 
 @pytest.fixture(scope="session")
-def background() -> "Iterator[BackgroundLoop]":
+def background(bedplate_background: "BackgroundLoop") -> "BackgroundLoop":
     """An event loop for what outlives a test."""
-    from bedplate.testing.background import BackgroundLoop
-
-    with BackgroundLoop() as background:
-        yield background
+    return bedplate_background
 
 
 @pytest.fixture(scope="session")
-def clones(stack: "Servers", background: "BackgroundLoop") -> "Iterator[Clones]":
+def clones(bedplate_clones: "Clones") -> "Clones":
     """Makes databases on the run's server."""
-    from bedplate.testing.clones import Clones
-
-    with Clones(stack, background) as clones:
-        yield clones
+    return bedplate_clones
 
 
 @pytest.fixture(scope="session")
-def worker_redis_url(stack: "Servers", background: "BackgroundLoop") -> str:
-    """The Redis database that is this worker's own; emptied now."""
-    from bedplate.testing.redis_database import empty, with_number
-
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    url = with_number(stack.redis_url, number % REDIS_DATABASES)
-    background.run(empty(url))
-    return url
+def worker_redis_url(bedplate_worker_redis_url: str) -> str:
+    """The Redis database that is this worker's own."""
+    return bedplate_worker_redis_url
 
 
 @pytest.fixture
-def redis_url(worker_redis_url: str, background: "BackgroundLoop") -> Iterator[str]:
+def redis_url(bedplate_redis_url: str) -> str:
     """A Redis URL whose keys are gone after the test."""
-    from bedplate.testing.redis_database import empty
-
-    yield worker_redis_url
-    background.run(empty(worker_redis_url))
+    return bedplate_redis_url
 
 
 @pytest.fixture(scope="session")
-def librilabs(project: "Project") -> "System":
+def librilabs(bedplate_system: "System") -> "System":
     """The system librilabs."""
-    from bedplate.system import load_system
-
-    return load_system(project, project.entry("librilabs"))
+    return bedplate_system
 
 
 @pytest.fixture(scope="session")
-def librilabs_database(
-    clones: "Clones", librilabs: "System", worker_redis_url: str
-) -> "Iterator[ScratchDatabase]":
+def librilabs_database(bedplate_worker_database: "ScratchDatabase") -> "ScratchDatabase":
     """This worker's migrated database of librilabs. Who commits to it takes `layer`, too."""
-    scratch = clones.clone(librilabs, worker_redis_url)
-    yield scratch
-    clones.drop(scratch)
+    return bedplate_worker_database
 
 
 @pytest.fixture(scope="session")
-def librilabs_settings(librilabs_database: "ScratchDatabase") -> "Settings":
+def librilabs_settings(bedplate_settings: "Settings") -> "Settings":
     """Settings for this worker's database and Redis."""
-    return librilabs_database.settings()
+    return bedplate_settings
 
 
 @pytest.fixture
-def committed(
-    clones: "Clones", librilabs_database: "ScratchDatabase", redis_url: str
-) -> "Iterator[ScratchDatabase]":
+def committed(bedplate_database: "ScratchDatabase") -> "ScratchDatabase":
     """This worker's database for a test that commits: what it wrote is deleted afterwards."""
-    yield librilabs_database
-    clones.reset(librilabs_database)
+    return bedplate_database
 
 
 @pytest.fixture
-async def layer(
-    committed: "ScratchDatabase", librilabs_settings: "Settings"
-) -> "AsyncIterator[DataLayer]":
+def layer(bedplate_layer: "DataLayer") -> "DataLayer":
     """An open layer on this worker's database; what the test committed is deleted afterwards."""
-    from bedplate.layer import DataLayer
-
-    async with DataLayer(librilabs_settings, name="librilabs") as layer:
-        yield layer
+    return bedplate_layer
 
 
 @pytest.fixture
-async def session(librilabs_settings: "Settings") -> "AsyncIterator[AsyncSession]":
-    """A session as the serving role, for rows on one connection: all of it is rolled back.
-
-    Its commits are savepoints: other connections see nothing, and `now()` stands still.
-    """
-    from bedplate.rows.database import Database
-    from bedplate.testing.savepoints import savepoint_session
-
-    async with (
-        Database.from_settings(librilabs_settings) as database,
-        savepoint_session(database) as session,
-    ):
-        yield session
+def session(bedplate_session: "AsyncSession") -> "AsyncSession":
+    """A session as the serving role, for rows on one connection: all of it is rolled back."""
+    return bedplate_session
 
 
 @pytest.fixture
@@ -204,13 +156,3 @@ def novel() -> str:
     if texts.is_data_required() and not (texts.data_folder() / texts.NOVEL).is_file():
         pytest.fail(f"{texts.NOVEL} is not in {texts.data_folder()}, and REQUIRE_TEST_DATA is set")
     return texts.read_novel()
-
-
-def _end_run(folder: Path) -> None:
-    del os.environ[STATE_VARIABLE]
-    if any(folder.iterdir()):
-        from bedplate.project import Project
-        from bedplate.testing.stack import stop_servers
-
-        stop_servers(Project.find({}, texts.ROOT), folder)
-    shutil.rmtree(folder, ignore_errors=True)

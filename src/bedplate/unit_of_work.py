@@ -80,6 +80,16 @@ class UnitOfWork:
         """Whether jobs or messages wait in here for the commit."""
         return bool(self._jobs or self._messages)
 
+    @property
+    def pending_jobs(self) -> tuple[ledger.PendingJob, ...]:
+        """The jobs that the commit would add."""
+        return tuple(self._jobs)
+
+    @property
+    def pending_messages(self) -> tuple[outbox.PendingMessage, ...]:
+        """The messages that the commit would add."""
+        return tuple(self._messages)
+
     def add(self, row: object) -> None:
         """Add a row to the session."""
         self.session.add(row)

@@ -9,17 +9,55 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from bedplate.failpoints import FailpointError
+    from bedplate.testing.assertions import (
+        EnqueuedJob,
+        assert_enqueued,
+        assert_invalidated,
+        assert_not_enqueued,
+        assert_not_stored,
+        assert_stored,
+        enqueued,
+        invalidated,
+    )
+    from bedplate.testing.draining import Drained, Run, drain
     from bedplate.testing.failures import fail_at, failing
     from bedplate.testing.steps import known_steps
 
 _ROOMS = {
+    "Drained": "bedplate.testing.draining",
+    "EnqueuedJob": "bedplate.testing.assertions",
     "FailpointError": "bedplate.failpoints",
+    "Run": "bedplate.testing.draining",
+    "assert_enqueued": "bedplate.testing.assertions",
+    "assert_invalidated": "bedplate.testing.assertions",
+    "assert_not_enqueued": "bedplate.testing.assertions",
+    "assert_not_stored": "bedplate.testing.assertions",
+    "assert_stored": "bedplate.testing.assertions",
+    "drain": "bedplate.testing.draining",
+    "enqueued": "bedplate.testing.assertions",
     "fail_at": "bedplate.testing.failures",
     "failing": "bedplate.testing.failures",
+    "invalidated": "bedplate.testing.assertions",
     "known_steps": "bedplate.testing.steps",
 }
 
-__all__ = ["FailpointError", "fail_at", "failing", "known_steps"]
+__all__ = [
+    "Drained",
+    "EnqueuedJob",
+    "FailpointError",
+    "Run",
+    "assert_enqueued",
+    "assert_invalidated",
+    "assert_not_enqueued",
+    "assert_not_stored",
+    "assert_stored",
+    "drain",
+    "enqueued",
+    "fail_at",
+    "failing",
+    "invalidated",
+    "known_steps",
+]
 
 
 def __getattr__(name: str) -> object:
