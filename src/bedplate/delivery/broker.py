@@ -2,25 +2,27 @@
 
 A message carries a system's name and a job's id, nothing else: losing one costs time, a duplicate
 finds nothing to claim, a forged one names no job. Called by the relay, after its commit. kombu
-blocks, so one thread of the broker's own owns the connection; a batch is one pipeline.
+finds the server (one Redis, or Sentinel's master) and keeps the connection; what it would make of
+each message is made here, in a tenth of the time. It blocks, so one thread of the broker's own
+owns it; a batch is one pipeline.
 """
 
 import asyncio
+import base64
 import json
 import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
-from kombu.messaging import Producer
+from kombu.transport.redis import Channel
 
 from bedplate.errors import RedisUnreachableError
 from bedplate.urls import redact
@@ -56,7 +58,7 @@ class Broker:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
-        self._producer: Producer | None = None
+        self._channel: Channel | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bedplate-broker")
         self._origin = f"bedplate-relay@{socket.gethostname()}:{os.getpid()}"
 
@@ -105,26 +107,22 @@ class Broker:
             ) from error
 
     def _publish(self, messages: Sequence[WakeUp]) -> None:
-        producer = self._connect()
-        # Pipelines came with kombu 5.7; before it every message is a round trip.
-        with getattr(producer, "batch", nullcontext)():
-            for message in messages:
-                producer.publish(
-                    body_of(message),
-                    exchange="",
-                    routing_key=queue_name(message.system, message.queue),
-                    headers=headers_of(message, self._origin),
-                    content_type="application/json",
-                    content_encoding="utf-8",
-                    correlation_id=str(message.job_id),
-                )
+        by_queue: dict[str, list[str]] = {}
+        for message in messages:
+            name = queue_name(message.system, message.queue)
+            by_queue.setdefault(name, []).append(json.dumps(envelope_of(message, self._origin)))
+        with self._connect().conn_or_acquire() as client:
+            pipeline = client.pipeline(transaction=False)
+            for name, envelopes in by_queue.items():
+                pipeline.lpush(name, *envelopes)
+            pipeline.execute()
 
     def _waiting(self, name: str) -> int:
-        channel = self._connect().channel
-        return int(channel._size(name))  # noqa: SLF001 - kombu's only way to a list's length
+        with self._connect().conn_or_acquire() as client:
+            return int(client.llen(name))
 
-    def _connect(self) -> Producer:
-        if self._producer is None:
+    def _connect(self) -> Channel:
+        if self._channel is None:
             self._connection = Connection(
                 kombu_url(self._url),
                 ssl=tls_options(self._url) or False,
@@ -135,13 +133,34 @@ class Broker:
                     "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
                 },
             )
-            self._producer = Producer(self._connection.channel(), auto_declare=False)
-        return self._producer
+            self._channel = self._connection.channel()
+        return self._channel
 
     def _disconnect(self) -> None:
-        connection, self._connection, self._producer = self._connection, None, None
+        connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             connection.collect()
+
+
+def envelope_of(message: WakeUp, origin: str) -> dict[str, Any]:
+    """The item of the queue's list in Redis, as kombu's transport writes and reads it."""
+    return {
+        "body": base64.b64encode(body_of(message).encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers_of(message, origin),
+        "properties": {
+            "body_encoding": "base64",
+            "correlation_id": str(message.job_id),
+            "delivery_info": {
+                "exchange": "",
+                "routing_key": queue_name(message.system, message.queue),
+            },
+            "delivery_mode": 2,
+            "delivery_tag": str(uuid4()),
+            "priority": 0,
+        },
+    }
 
 
 def headers_of(message: WakeUp, origin: str) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
 
-from bedplate.delivery.broker import RUN_JOB, WakeUp, body_of, headers_of
+from bedplate.delivery.broker import RUN_JOB, WakeUp, envelope_of
 
 log = logging.getLogger("bedplate.delivery.intake")
 
 # A wake-up has some 600 characters; what is longer need not be looked into.
 LONGEST_BODY = 4096
 SCHEMES = ("redis", "rediss")
+ORIGIN = "bedplate-intake"
 
 dropped: Counter[str] = Counter()
 
@@ -49,7 +50,7 @@ class Intake(Transport):
         if wake_up is None:
             drop("no wake-up")
         else:
-            super()._deliver(_remade(wake_up), queue)  # type: ignore[no-untyped-call]  # kombu's
+            super()._deliver(envelope_of(wake_up, ORIGIN), queue)  # type: ignore[no-untyped-call]  # kombu's
 
 
 def install() -> None:
@@ -89,20 +90,3 @@ def _read_body(body: str, queue: str) -> WakeUp | None:
                 return None
     except (binascii.Error, ValueError, RecursionError):
         return None
-
-
-def _remade(wake_up: WakeUp) -> dict[str, Any]:
-    return {
-        "body": base64.b64encode(body_of(wake_up).encode()).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": headers_of(wake_up, "bedplate-intake"),
-        "properties": {
-            "body_encoding": "base64",
-            "correlation_id": str(wake_up.job_id),
-            "delivery_info": {"exchange": "", "routing_key": f"{wake_up.system}.{wake_up.queue}"},
-            "delivery_mode": 2,
-            "delivery_tag": str(uuid.uuid4()),
-            "priority": 0,
-        },
-    }

@@ -26,8 +26,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from bedplate.rows.driver import AnyConnection, fetch
 from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
 
 outbox = Table(
@@ -54,8 +54,6 @@ INVALIDATE = "cache.invalidate"
 # A message that failed this often is dead: visible, and put back by `retry`.
 MAX_ATTEMPTS = 20
 LONGEST_ERROR = 2000
-
-Connection = AsyncSession | AsyncConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,13 @@ SELECT id, kind, key, version, payload, attempts
    FOR UPDATE SKIP LOCKED
 """)
 
+IS_DUE = text("""
+SELECT EXISTS (SELECT FROM bedplate.outbox
+                WHERE dead_at IS NULL
+                  AND not_before <= now()
+                  AND NOT kind = ANY(CAST(:skipped AS text[])))
+""")
+
 DELETE = text("""
 DELETE FROM bedplate.outbox
  WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -144,33 +149,39 @@ SELECT extract(epoch FROM clock_timestamp() - not_before)::double precision AS l
 """)
 
 
-async def insert(connection: Connection, pending: Sequence[PendingMessage]) -> None:
+async def insert(connection: AnyConnection, pending: Sequence[PendingMessage]) -> None:
     """Insert messages, in one statement."""
     rows = [{name: getattr(each, name) for name in PendingMessage.__slots__} for each in pending]
-    await connection.execute(INSERT, {"messages": json.dumps(rows, default=str)})
+    await fetch(connection, INSERT, messages=json.dumps(rows, default=str))
 
 
 async def take(
-    connection: Connection, limit: int, *, skipped: Collection[str] = ()
+    connection: AnyConnection, limit: int, *, skipped: Collection[str] = ()
 ) -> list[Message]:
     """Up to `limit` due messages, oldest first, locked until the caller's transaction ends.
 
     `skipped`: kinds whose destination is in backoff. Act, then `delete` or `put_back`, commit.
     """
-    found = await connection.execute(TAKE, {"limit": limit, "skipped": list(skipped)})
+    rows = await fetch(connection, TAKE, limit=limit, skipped=list(skipped))
     return [
-        Message(row.id, row.kind, row.key, row.version, _decoded(row.payload), row.attempts)
-        for row in found
+        Message(id_, kind, key, version, _decoded(payload), attempts)
+        for id_, kind, key, version, payload, attempts in rows
     ]
 
 
-async def delete(connection: Connection, message_ids: Iterable[UUID]) -> None:
+async def is_due(connection: AnyConnection, *, skipped: Collection[str] = ()) -> bool:
+    """Whether `take` would find anything: asked first, it saves an idle relay a transaction."""
+    rows = await fetch(connection, IS_DUE, skipped=list(skipped))
+    return bool(rows[0][0])
+
+
+async def delete(connection: AnyConnection, message_ids: Iterable[UUID]) -> None:
     """Remove messages that were acted on."""
-    await connection.execute(DELETE, {"ids": list(message_ids)})
+    await fetch(connection, DELETE, ids=list(message_ids))
 
 
 async def put_back(
-    connection: Connection,
+    connection: AnyConnection,
     message_ids: Iterable[UUID],
     *,
     error: str,
@@ -178,33 +189,32 @@ async def put_back(
     max_attempts: int = MAX_ATTEMPTS,
 ) -> None:
     """Acting failed: due again after `backoff`, or dead after the last attempt."""
-    await connection.execute(
+    await fetch(
+        connection,
         PUT_BACK,
-        {
-            "ids": list(message_ids),
-            "error": error.replace("\0", "")[:LONGEST_ERROR],
-            "backoff": backoff,
-            "max_attempts": max_attempts,
-        },
+        ids=list(message_ids),
+        error=error.replace("\0", "")[:LONGEST_ERROR],
+        backoff=backoff,
+        max_attempts=max_attempts,
     )
 
 
-async def retry(connection: Connection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
+async def retry(connection: AnyConnection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Put dead messages back. Returns the ids of those that were."""
-    found = await connection.execute(RETRY, {"ids": list(message_ids)})
-    return frozenset(found.scalars())
+    rows = await fetch(connection, RETRY, ids=list(message_ids))
+    return frozenset(row[0] for row in rows)
 
 
-async def drop(connection: Connection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
+async def drop(connection: AnyConnection, message_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Delete messages that nobody shall act on any more. Returns the ids of those that were."""
-    found = await connection.execute(DROP, {"ids": list(message_ids)})
-    return frozenset(found.scalars())
+    rows = await fetch(connection, DROP, ids=list(message_ids))
+    return frozenset(row[0] for row in rows)
 
 
-async def lag(connection: Connection) -> timedelta | None:
+async def lag(connection: AnyConnection) -> timedelta | None:
     """How long the oldest message has been due; None when none is."""
-    seconds = await connection.scalar(LAG)
-    return None if seconds is None else timedelta(seconds=seconds)
+    rows = await fetch(connection, LAG)
+    return timedelta(seconds=rows[0][0]) if rows else None
 
 
 def _decoded(payload: Any) -> Any:

@@ -12,26 +12,29 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.delivery import outbox
+from bedplate.delivery.actions import ACTIONS, Action
+from bedplate.delivery.backoff import Backoff
 from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.outbox import Message
 from bedplate.delivery.sweeper import sweep
 from bedplate.delivery.wakeup import Listener
-from bedplate.errors import BedplateError, PoolExhaustedError, UnreachableError
+from bedplate.errors import BedplateError, UnreachableError
 from bedplate.failpoints import failpoint
 from bedplate.jobs import ledger
+from bedplate.jobs.ledger import SentJob
 from bedplate.layer import DataLayer
+from bedplate.rows.driver import DriverConnection, DriverTransaction, fetch
 
 log = logging.getLogger("bedplate.delivery.relay")
 
@@ -40,12 +43,8 @@ POLL = timedelta(seconds=1)
 # Sent and not yet claimed, per queue: enough to keep every worker busy, few enough that a job of
 # higher priority soon gets its turn and that a lost Redis is refilled within a deadline.
 WINDOW = 1000
-FIRST_BACKOFF = timedelta(milliseconds=250)
-LONGEST_BACKOFF = timedelta(seconds=5)
 # A relay that is stopped while it holds messages must not hold them for ever.
-IDLE_IN_TRANSACTION = "10s"
-
-LIMIT_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', :limit, true)")
+IDLE_IN_TRANSACTION = timedelta(seconds=10)
 
 # Published or not, nobody can tell: both are offered again, and a second message finds nothing.
 TAKE_BACK = text("""
@@ -56,64 +55,18 @@ UPDATE bedplate.jobs
    AND state = 'sent'
 """)
 
-Action = Callable[[DataLayer, Sequence[Message]], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one pass did."""
+    """What one pass did. `is_more`: what it left may be due, too, so the next follows at once."""
 
     jobs: int = 0
     messages: int = 0
     rescued: int = 0
+    is_more: bool = field(default=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.jobs or self.messages)
-
-
-class Backoff:
-    """How long to leave one destination alone. Says once that it is down, once that it is back."""
-
-    def __init__(self, destination: str) -> None:
-        self.destination = destination
-        self._failures = 0
-        self._until = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the destination may be tried now."""
-        return time.monotonic() >= self._until
-
-    @property
-    def pause(self) -> timedelta:
-        """What it waits after the failures so far."""
-        doublings = min(max(self._failures - 1, 0), 10)
-        return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
-
-    def fail(self, error: Exception) -> None:
-        """It did not answer."""
-        self._failures += 1
-        self._until = time.monotonic() + self.pause.total_seconds()
-        if self._failures == 1:
-            log.warning(
-                "A destination does not answer; what it is to be told waits in PostgreSQL",
-                extra={"destination": self.destination, "error": str(error)},
-            )
-
-    def succeed(self) -> None:
-        """It answered."""
-        if self._failures:
-            log.info("A destination answers again", extra={"destination": self.destination})
-        self._failures = 0
-        self._until = 0.0
-
-
-async def invalidate(layer: DataLayer, messages: Sequence[Message]) -> None:
-    """Have Redis forget the keys: doing it twice is doing it once."""
-    await layer.redis.client().unlink(*dict.fromkeys(message.key for message in messages))
-
-
-ACTIONS: Mapping[str, Action] = {outbox.INVALIDATE: invalidate}
 
 
 class Relay:
@@ -138,7 +91,11 @@ class Relay:
         self._window = window
         self._batch = batch
         self._owner = layer.owner_database
-        self._statements = self._owner.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Relaxed: what a crash of the server forgets is a job marked sent, which is sent again, and
+        # a message deleted, which is acted on again.
+        self._connection = DriverConnection(
+            self._owner, is_relaxed=True, idle_in_transaction=IDLE_IN_TRANSACTION
+        )
         self._listener = Listener(self._owner)
         self._outstanding: Counter[str] = Counter()
         self._next_sweep = 0.0
@@ -160,52 +117,57 @@ class Relay:
                     await self._listener.wait(self._poll)
         finally:
             await self._listener.close()
+            await self._connection.close()
 
     async def drain(self) -> Delivered:
         """Sweep, then deliver all that is due now. Raises what `run` would wait for."""
         jobs = messages = 0
-        async with self._owner.translated():
+        try:
             rescued = await self._sweep()
             while done := await self._deliver():
                 jobs += done.jobs
                 messages += done.messages
+        finally:
+            await self._connection.close()
         return Delivered(jobs, messages, rescued)
 
     async def _pass(self) -> bool:
-        """Whether anything was delivered, so that more may be waiting."""
+        """Whether more may be due than was delivered."""
         if not self._to_database.is_open:
             return False
         try:
-            async with self._owner.translated():
-                delivered = await self._deliver()
-                if time.monotonic() >= self._next_sweep:
-                    await self._sweep()
-        except (UnreachableError, PoolExhaustedError) as error:
+            delivered = await self._deliver()
+            if time.monotonic() >= self._next_sweep:
+                await self._sweep()
+        except UnreachableError as error:
             self._to_database.fail(error)
             return False
         self._to_database.succeed()
-        return bool(delivered)
+        return delivered.is_more
 
     async def _sweep(self) -> int:
         self._next_sweep = time.monotonic() + self._poll.total_seconds()
-        async with self._statements.connect() as connection:
-            swept = await sweep(connection, self._broker, self._layer.name, deadline=self._deadline)
+        swept = await sweep(
+            self._connection, self._broker, self._layer.name, deadline=self._deadline
+        )
         self._outstanding = Counter(swept.outstanding)
         return swept.rescued
 
     async def _deliver(self) -> Delivered:
-        jobs = await self._send_jobs() if self._to_broker.is_open else 0
-        return Delivered(jobs, await self._act_on_messages())
+        jobs = await self._send_jobs() if self._to_broker.is_open else []
+        messages, is_more = await self._act_on_messages()
+        # Of a group one job is sent at a time: fewer than a batch may have come of a full one.
+        is_more = is_more or len(jobs) == self._batch or any(job.is_grouped for job in jobs)
+        return Delivered(len(jobs), messages, is_more=is_more)
 
-    async def _send_jobs(self) -> int:
+    async def _send_jobs(self) -> list[SentJob]:
         full = [queue for queue, sent in self._outstanding.items() if sent >= self._window]
-        async with self._statements.connect() as connection:
-            # One statement that commits by itself: a relay that is stopped here holds no lock.
-            taken = await ledger.take_ready(
-                connection, self._batch, deadline=self._deadline, full_queues=full
-            )
+        # One statement that commits by itself: a relay that is stopped here holds no lock.
+        taken = await ledger.take_ready(
+            self._connection, self._batch, deadline=self._deadline, full_queues=full
+        )
         if not taken:
-            return 0
+            return []
         failpoint("relay.after_mark")
         try:
             await self._broker.publish(
@@ -213,34 +175,37 @@ class Relay:
             )
         except UnreachableError as error:
             self._to_broker.fail(error)
-            async with self._statements.connect() as connection:
-                await connection.execute(TAKE_BACK, {"ids": [job.id for job in taken]})
-            return 0
+            await fetch(self._connection, TAKE_BACK, ids=[job.id for job in taken])
+            return []
         failpoint("relay.after_publish")
         self._to_broker.succeed()
         self._outstanding.update(job.queue for job in taken)
-        return len(taken)
+        return taken
 
-    async def _act_on_messages(self) -> int:
+    async def _act_on_messages(self) -> tuple[int, bool]:
         resting = [kind for kind, backoff in self._to_kinds.items() if not backoff.is_open]
-        async with self._owner.engine.begin() as connection:
-            await connection.execute(LIMIT_IDLE, {"limit": IDLE_IN_TRANSACTION})
-            taken = await outbox.take(connection, self._batch, skipped=resting)
+        if not await outbox.is_due(self._connection, skipped=resting):
+            return 0, False
+        async with self._connection.transaction() as transaction:
+            taken = await outbox.take(transaction, self._batch, skipped=resting)
+            failpoint("relay.after_take")
             done = 0
             for kind in dict.fromkeys(message.kind for message in taken):
                 same = [message for message in taken if message.kind == kind]
-                if await self._act(connection, kind, same):
+                if await self._act(transaction, kind, same):
                     done += len(same)
             failpoint("relay.before_delete")
-        return done
+        return done, len(taken) == self._batch and done > 0
 
-    async def _act(self, connection: AsyncConnection, kind: str, messages: list[Message]) -> bool:
+    async def _act(
+        self, transaction: DriverTransaction, kind: str, messages: list[Message]
+    ) -> bool:
         ids = [message.id for message in messages]
         action = self._actions.get(kind)
         if action is None:
             log.error("A message has a kind that nobody acts on", extra={"kind": kind})
             await outbox.put_back(
-                connection, ids, error=f"no action for kind {kind}", backoff=timedelta(minutes=1)
+                transaction, ids, error=f"no action for kind {kind}", backoff=timedelta(minutes=1)
             )
             return False
         backoff = self._to_kinds[kind]
@@ -252,9 +217,9 @@ class Relay:
             return False
         except (BedplateError, RedisError) as error:
             reason = f"{type(error).__name__}: {error}"
-            await outbox.put_back(connection, ids, error=reason, backoff=_pause_of(messages))
+            await outbox.put_back(transaction, ids, error=reason, backoff=_pause_of(messages))
             return False
-        await outbox.delete(connection, ids)
+        await outbox.delete(transaction, ids)
         backoff.succeed()
         return True
 

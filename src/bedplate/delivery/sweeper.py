@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.delivery.broker import Broker
 from bedplate.errors import RedisUnreachableError
 from bedplate.jobs import ledger
+from bedplate.rows.driver import AnyConnection, fetch
 
 log = logging.getLogger("bedplate.delivery.sweeper")
 
@@ -49,22 +49,23 @@ class Swept:
 
 
 async def sweep(
-    connection: AsyncConnection, broker: Broker, system: str, *, deadline: timedelta
+    connection: AnyConnection, broker: Broker, system: str, *, deadline: timedelta
 ) -> Swept:
-    """One pass over the deadlines of a system's jobs. `connection` is the owner's, in AUTOCOMMIT.
+    """One pass over the deadlines of a system's jobs. `connection` is the owner's, one transaction
+    a statement.
 
     Needs no broker: with it down, overdue jobs are simply ready again.
     """
-    rows = (await connection.execute(OUTSTANDING)).all()
+    rows = await fetch(connection, OUTSTANDING)
     busy = [
-        row.queue
-        for row in rows
-        if row.overdue and await _is_whole(broker, system, row.queue, row.sent)
+        queue
+        for queue, sent, overdue in rows
+        if overdue and await _is_whole(broker, system, queue, sent)
     ]
     if busy:
-        await connection.execute(WAIT_LONGER, {"queues": busy, "deadline": deadline})
+        await fetch(connection, WAIT_LONGER, queues=busy, deadline=deadline)
     rescued = await _rescue(connection)
-    return Swept({row.queue: row.sent for row in rows}, rescued)
+    return Swept({queue: sent for queue, sent, _ in rows}, rescued)
 
 
 async def _is_whole(broker: Broker, system: str, queue: str, sent: int) -> bool:
@@ -74,7 +75,7 @@ async def _is_whole(broker: Broker, system: str, queue: str, sent: int) -> bool:
         return False
 
 
-async def _rescue(connection: AsyncConnection) -> int:
+async def _rescue(connection: AnyConnection) -> int:
     count = 0
     while True:
         batch = await ledger.rescue_expired(connection, BATCH)

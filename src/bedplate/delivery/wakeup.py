@@ -20,6 +20,10 @@ log = logging.getLogger("bedplate.delivery.wakeup")
 
 CHANNEL = "bedplate_wake"
 NOTIFY = f"NOTIFY {CHANNEL}"
+# NOTIFY is a transaction of its own: losing one costs a poll, so none waits for the disk.
+RELAX = "SET synchronous_commit = off"
+# The first request goes out at once, those of a busy time together.
+COALESCED = timedelta(milliseconds=2)
 # A server that needs longer than this for a NOTIFY is better left to the relay's poll.
 NOTIFY_TIMEOUT = timedelta(seconds=2)
 # How soon a listener that hears nothing tries again; the relay polls meanwhile.
@@ -57,6 +61,7 @@ class Wakeup:
             self._requested.clear()
             try:
                 await self._send()
+                await asyncio.sleep(COALESCED.total_seconds())
             except _FAILURES:
                 log.debug("A wake-up was not sent; the relay polls", exc_info=True)
                 self._drop()
@@ -64,6 +69,7 @@ class Wakeup:
     async def _send(self) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
+            await self._connection.execute(RELAX)
         await self._connection.execute(NOTIFY, timeout=NOTIFY_TIMEOUT.total_seconds())
 
     def _drop(self) -> None:

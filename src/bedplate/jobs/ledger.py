@@ -23,6 +23,7 @@ from bedplate.errors import LeaseLostError, NotFoundError
 from bedplate.jobs import statements
 from bedplate.jobs.table import JobState as JobState
 from bedplate.jobs.table import jobs as jobs
+from bedplate.rows.driver import AnyConnection, fetch
 
 Connection = AsyncSession | AsyncConnection
 
@@ -62,6 +63,7 @@ class SentJob:
     task: str
     queue: str
     priority: int
+    is_grouped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +110,13 @@ async def insert(connection: Connection, pending: Sequence[PendingJob]) -> froze
     One is left out when a live job has its task and dedup key.
     """
     # By name, and not by `asdict`, which copies deeply and costs more than all the rest.
-    rows = [{name: getattr(each, name) for name in PendingJob.__slots__} for each in pending]
-    found = await connection.execute(
-        statements.INSERT, {"jobs": json.dumps(rows, default=_as_json)}
-    )
-    return frozenset(found.scalars())
+    given = [{name: getattr(each, name) for name in PendingJob.__slots__} for each in pending]
+    rows = await fetch(connection, statements.INSERT, jobs=json.dumps(given, default=_as_json))
+    return frozenset(row[0] for row in rows)
 
 
 async def take_ready(
-    connection: Connection,
+    connection: AnyConnection,
     limit: int,
     *,
     deadline: timedelta = SENT_DEADLINE,
@@ -126,19 +126,22 @@ async def take_ready(
 
     `full_queues` are left out: what was sent to them waits for workers already.
     """
-    values = {"limit": limit, "deadline": deadline, "full_queues": list(full_queues)}
-    found = await connection.execute(statements.TAKE_READY, values)
-    return [SentJob(*row) for row in found]
+    rows = await fetch(
+        connection,
+        statements.TAKE_READY,
+        limit=limit,
+        deadline=deadline,
+        full_queues=list(full_queues),
+    )
+    return [SentJob(*row) for row in rows]
 
 
 async def rescue_expired(
-    connection: Connection, limit: int = 200, *, max_crashes: int = MAX_CRASHES
+    connection: AnyConnection, limit: int = 200, *, max_crashes: int = MAX_CRASHES
 ) -> list[RescuedJob]:
     """Offer jobs again whose deadline ran out; one that crashed too often is dead."""
-    found = await connection.execute(
-        statements.RESCUE_EXPIRED, {"limit": limit, "max_crashes": max_crashes}
-    )
-    return [RescuedJob(row.id, JobState(row.state), row.is_crash) for row in found]
+    rows = await fetch(connection, statements.RESCUE_EXPIRED, limit=limit, max_crashes=max_crashes)
+    return [RescuedJob(row["id"], JobState(row["state"]), row["is_crash"]) for row in rows]
 
 
 async def hold(connection: Connection, job_id: UUID, fence: int) -> None:

@@ -55,9 +55,9 @@ WITH due AS MATERIALIZED (
       FROM first
      WHERE job.id = first.id
        AND job.state = 'ready'
-    RETURNING job.id, job.task, job.queue, job.priority, job.run_at
+    RETURNING job.id, job.task, job.queue, job.priority, job.run_at, job.group_key
 )
-SELECT id, task, queue, priority FROM sent ORDER BY priority DESC, run_at, id
+SELECT id, task, queue, priority, group_key IS NOT NULL FROM sent ORDER BY priority DESC, run_at, id
 """)
 
 # A message that was lost is offered again as it is; a worker that went silent counts as a crash.

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
+from asyncpg.prepared_stmt import PreparedStatement
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -37,19 +38,19 @@ async def remember(job: JobRun, note: str, times: int = 1) -> None:
 
 
 @contextmanager
-def counted_statements(layer: DataLayer) -> Iterator[list[str]]:
-    """Every statement that the serving pool executes meanwhile."""
+def counted_statements() -> Iterator[list[str]]:
+    """Every statement that is executed meanwhile, whichever way it takes to the driver."""
     seen: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-        seen.append(statement)
+    execute = PreparedStatement.fetch
 
-    engine = layer.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    async def note(statement: Any, *values: Any, **options: Any) -> Any:
+        seen.append(statement.get_query())
+        return await execute(statement, *values, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PreparedStatement, "fetch", note)
         yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 async def test_rows_jobs_and_messages_commit_together(layer: DataLayer, outside: Outside) -> None:
@@ -180,11 +181,11 @@ async def test_a_session_kept_beyond_the_end_is_refused(layer: DataLayer, outsid
 
 async def test_jobs_cost_one_statement_however_many(layer: DataLayer, outside: Outside) -> None:
     """A loop that enqueues must not become a loop of round trips."""
-    with counted_statements(layer) as few:
+    with counted_statements() as few:
         async with layer.transaction() as uow:
             uow.enqueue(remember, "one")
             uow.invalidate("one")
-    with counted_statements(layer) as many:
+    with counted_statements() as many:
         async with layer.transaction() as uow:
             for index in range(300):
                 uow.enqueue(remember, str(index))
@@ -195,7 +196,7 @@ async def test_jobs_cost_one_statement_however_many(layer: DataLayer, outside: O
 
 async def test_an_empty_transaction_takes_no_connection(layer: DataLayer, outside: Outside) -> None:
     """A route that only answers must not wait for the pool."""
-    with counted_statements(layer) as seen:
+    with counted_statements() as seen:
         async with layer.transaction():
             assert outside.connections_in_use() == 0
     assert seen == []

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bedplate.delivery.relay import FIRST_BACKOFF, LONGEST_BACKOFF, Backoff
+from bedplate.delivery.backoff import FIRST_BACKOFF, LONGEST_BACKOFF, Backoff
 
 
 def test_pauses_double_up_to_a_limit() -> None:

@@ -1,0 +1,21 @@
+"""What the relay does for each kind of message: the other server is told here.
+
+An action gets messages of its kind, oldest first, in one call, and bears being told again. It
+raises `UnreachableError`, or what redis-py raises of a connection, when its destination is away.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from bedplate.delivery import outbox
+from bedplate.delivery.outbox import Message
+from bedplate.layer import DataLayer
+
+Action = Callable[[DataLayer, Sequence[Message]], Awaitable[None]]
+
+
+async def invalidate(layer: DataLayer, messages: Sequence[Message]) -> None:
+    """Have Redis forget the keys: doing it twice is doing it once."""
+    await layer.redis.client().unlink(*dict.fromkeys(message.key for message in messages))
+
+
+ACTIONS: Mapping[str, Action] = {outbox.INVALIDATE: invalidate}
