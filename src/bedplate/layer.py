@@ -18,14 +18,16 @@ from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from bedplate import current
 from bedplate.cache.connections import RedisPool
 from bedplate.delivery.wakeup import Wakeup
 from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore
 from bedplate.rows.database import Database
 from bedplate.settings import Settings
+from bedplate.transaction import transact
 from bedplate.transaction_end import discard, uninterrupted
-from bedplate.unit_of_work import UnitOfWork, transact
+from bedplate.unit_of_work import UnitOfWork
 
 
 class DataLayer:
@@ -65,6 +67,13 @@ class DataLayer:
     def wakeup(self) -> Wakeup:
         """Wakes the relay after a commit."""
         return Wakeup(self.database)
+
+    @property
+    def current(self) -> UnitOfWork | None:
+        """The unit of work of this layer that the running task is inside, or None."""
+        # Not `self.database`, which would make one.
+        database = self.__dict__.get("database")
+        return None if database is None else current.owned(database)
 
     @property
     def is_open(self) -> bool:
@@ -109,7 +118,10 @@ class DataLayer:
         return f"<DataLayer {self.name} {'open' if self._is_open else 'closed'}>"
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """A unit of work: committed at the end of the block, rolled back on any exception."""
+        """A unit of work: committed at the end of the block, rolled back on any exception.
+
+        Inside another of the same task it joins that one: one COMMIT, at the end of the outer.
+        """
         self._check_open()
         return transact(self.database, self._committed, lambda: self.files)
 

@@ -1,4 +1,4 @@
-"""THE transaction: rows, jobs, invalidations and files that commit together or not at all.
+"""The unit of work: rows, jobs, invalidations and files that commit together or not at all.
 
     async with layer.transaction() as uow:
         uow.add(order)
@@ -6,50 +6,35 @@
         job_id = uow.enqueue(send_receipt, order.id)
         uow.invalidate(f"order:{order.id}")
 
-Jobs and messages are kept until the end and written, one statement each, just before the COMMIT.
-`transact` is the only place that commits a request. Cancelled before the COMMIT was sent, it rolls
-back; during it, the outcome is awaited and stands. Either way the connection is given back first.
+Jobs and messages are kept until the end and written, one statement each, just before the COMMIT;
+`transaction.py` begins and ends it.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Executable, Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bedplate.current import running_task
 from bedplate.delivery import outbox
-from bedplate.errors import DatabaseUnreachableError
-from bedplate.failpoints import failpoint
+from bedplate.errors import TransactionError
 from bedplate.files import stored_files
 from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
 from bedplate.files.source import Source
 from bedplate.files.stored_files import StoredFile
 from bedplate.jobs import ledger
 from bedplate.jobs.tasks import Task
-from bedplate.rows.database import Database
 from bedplate.rows.ids import new_id
-from bedplate.transaction_end import (
-    TransactionSession,
-    close_session,
-    discard,
-    ended,
-    uninterrupted,
-)
-
-log = logging.getLogger("bedplate.unit_of_work")
+from bedplate.transaction_end import ended
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LastStep = Callable[[AsyncSession], Awaitable[None]]
-
-# COMMIT cannot be cancelled, so it must end by itself when the server is gone.
-COMMIT_TIMEOUT = timedelta(seconds=30)
 
 
 class UnitOfWork:
@@ -62,6 +47,8 @@ class UnitOfWork:
         self._messages: list[outbox.PendingMessage] = []
         self._last_steps: list[LastStep] = []
         self._rollback_reason: str | None = None
+        self._failure: BaseException | None = None
+        self._user: asyncio.Task[object] | None = None
         self._is_ended = False
 
     @property
@@ -100,23 +87,28 @@ class UnitOfWork:
 
     async def delete(self, row: object) -> None:
         """Delete a row at the next flush."""
-        await self.session.delete(row)
+        with self._turn() as session:
+            await session.delete(row)
 
     async def flush(self) -> None:
         """Send the session's changes to the database, inside the transaction."""
-        await self.session.flush()
+        with self._turn() as session:
+            await session.flush()
 
     async def get(self, entity: type[T], key: Any) -> T | None:
         """The row with this primary key, or None."""
-        return await self.session.get(entity, key)
+        with self._turn() as session:
+            return await session.get(entity, key)
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
         """Execute a statement in the transaction."""
-        return await self.session.execute(statement, parameters)
+        with self._turn() as session:
+            return await session.execute(statement, parameters)
 
     async def scalars(self, statement: Executable, parameters: Any = None) -> ScalarResult[Any]:
         """Execute a statement in the transaction: the first column of each row."""
-        return await self.session.scalars(statement, parameters)
+        with self._turn() as session:
+            return await session.scalars(statement, parameters)
 
     def enqueue(self, task: Task[P], /, *args: P.args, **kwargs: P.kwargs) -> UUID:
         """Add a job, which exists once this transaction has committed. Returns its id.
@@ -157,23 +149,25 @@ class UnitOfWork:
         Rolled back, cancelled or killed, nothing of it stays: a sweep takes the object and its
         pending row. Raises `FileTooLargeError`, `StorageUnreachableError`, `UploadEndedError`.
         """
-        self._check_open()
-        sent = await self._files().send(source, file, limit_bytes=limit_bytes)
-        return await self._commit_file(sent)
+        with self._turn():
+            sent = await self._files().send(source, file, limit_bytes=limit_bytes)
+            return await self._commit_file(sent)
 
     async def complete_upload(self, file_id: UUID) -> StoredFile:
         """Commit, with this transaction, a file that a browser was let put into the bucket.
 
         Raises `ObjectNotFoundError`, `FileMismatchError`, `UploadEndedError`, `NotFoundError`.
         """
-        return await self._commit_file(await self._files().inspect_upload(self.session, file_id))
+        with self._turn() as session:
+            return await self._commit_file(await self._files().inspect_upload(session, file_id))
 
     async def delete_file(self, file_id: UUID) -> None:
         """Delete a file with this transaction; its object goes after the retention.
 
         A file that is deleted already is no error. Raises `NotFoundError`.
         """
-        await stored_files.delete(self.session, file_id)
+        with self._turn() as session:
+            await stored_files.delete(session, file_id)
 
     def before_commit(self, step: LastStep) -> None:
         """Call `step(session)` after all else is written, just before the COMMIT.
@@ -190,6 +184,7 @@ class UnitOfWork:
         Jobs, messages and last steps of the block go with its rows.
         """
         counts = len(self._jobs), len(self._messages), len(self._last_steps)
+        failure = self._failure
         try:
             async with self.session.begin_nested():
                 yield
@@ -197,6 +192,7 @@ class UnitOfWork:
             del self._jobs[counts[0] :]
             del self._messages[counts[1] :]
             del self._last_steps[counts[2] :]
+            self._failure = failure
             raise
 
     def mark_rollback(self, reason: str) -> None:
@@ -204,83 +200,64 @@ class UnitOfWork:
         self._check_open()
         self._rollback_reason = reason
 
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """What an inner block of the same task runs in: its failure is remembered to the end."""
+        try:
+            yield
+        except BaseException as error:
+            self._failure = self._failure or error
+            raise
+
+    async def write_pending(self) -> None:
+        """Write what waits for the COMMIT, which follows. Called by `transact`, at the end."""
+        if self._failure is not None:
+            raise _swallowed(self._failure) from self._failure
+        with self._turn() as session:
+            self.end()
+            await session.flush()
+            if self._jobs:
+                await ledger.insert(session, self._jobs)
+            if self._messages:
+                await outbox.insert(session, self._messages)
+            for step in self._last_steps:
+                await step(session)
+
+    def end(self) -> "asyncio.Task[object] | None":
+        """Refuse every further use. Returns a task that is still in the middle of one."""
+        self._is_ended = True
+        return self._user
+
     async def _commit_file(self, sent: Sent) -> StoredFile:
         return await stored_files.commit(
-            self.session, sent.id, size_bytes=sent.size_bytes, sha256=sent.sha256
+            self._session, sent.id, size_bytes=sent.size_bytes, sha256=sent.sha256
         )
 
-    async def _write_pending(self) -> None:
-        self._is_ended = True
-        await self._session.flush()
-        if self._jobs:
-            await ledger.insert(self._session, self._jobs)
-        if self._messages:
-            await outbox.insert(self._session, self._messages)
-        for step in self._last_steps:
-            await step(self._session)
+    @contextmanager
+    def _turn(self) -> Iterator[AsyncSession]:
+        """One task at a time: a connection takes one statement after the other."""
+        self._check_open()
+        task = running_task()
+        if self._user is not None and self._user is not task:
+            raise TransactionError(
+                "two tasks use one unit of work at the same time",
+                hint="Await one after the other (no gather), or give each task "
+                "a `layer.transaction()` of its own.",
+            )
+        outer, self._user = self._user, task
+        try:
+            yield self._session
+        finally:
+            self._user = outer
 
     def _check_open(self) -> None:
         if self._is_ended:
             raise ended()
 
 
-@asynccontextmanager
-async def transact(
-    database: Database,
-    after_commit: Callable[[UnitOfWork], None],
-    files: Callable[[], FileStore] = no_files,
-) -> AsyncIterator[UnitOfWork]:
-    """One transaction as a context manager: commits at the end of the block, rolls back on errors.
-
-    `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
-    block nor raise. `files` is asked when the first file is stored.
-    """
-    session = AsyncSession(
-        database.engine, expire_on_commit=False, sync_session_class=TransactionSession
-    )
-    uow = UnitOfWork(session, files)
-    with database.translating():
-        try:
-            yield uow
-            if not uow.is_rollback_only:
-                await uow._write_pending()  # noqa: SLF001 - the unit of work's own other half
-                # Whoever was cancelled before the COMMIT still rolls back.
-                await asyncio.sleep(0)
-        except BaseException:
-            await _abandon(uow)
-            raise
-        if uow.is_rollback_only:
-            await _abandon(uow)
-        else:
-            await uninterrupted(_commit(uow, after_commit))
-
-
-async def _abandon(uow: UnitOfWork) -> None:
-    uow._is_ended = True  # noqa: SLF001 - the unit of work's own other half
-    await uninterrupted(discard(uow._session))  # noqa: SLF001 - as above
-
-
-async def _commit(uow: UnitOfWork, after_commit: Callable[[UnitOfWork], None]) -> None:
-    """The critical section: from here on the outcome is the server's, and is awaited."""
-    session = uow._session  # noqa: SLF001 - the unit of work's own other half
-    limit = asyncio.timeout(COMMIT_TIMEOUT.total_seconds())
-    try:
-        failpoint("tx.before_commit")
-        async with limit:
-            await session.commit()
-    except BaseException as error:
-        await discard(session)
-        if limit.expired():
-            raise _unanswered() from error
-        raise
-    failpoint("tx.after_commit")
-    await close_session(session)
-    after_commit(uow)
-
-
-def _unanswered() -> DatabaseUnreachableError:
-    return DatabaseUnreachableError(
-        f"PostgreSQL did not answer COMMIT within {COMMIT_TIMEOUT.total_seconds():g} s",
-        hint="Whether it was committed is not known: read before doing it again.",
-        reason="commit_unanswered",
+def _swallowed(failure: BaseException) -> TransactionError:
+    return TransactionError(
+        f"a block that joined this transaction failed ({type(failure).__name__}), and the failure "
+        "was caught: nothing is committed",
+        hint="Put what may fail alone into `async with uow.savepoint()`, or let the error pass.",
     )

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bedplate.errors import LeaseLostError
+from bedplate.errors import LeaseLostError, TransactionError
 from bedplate.failpoints import failpoint
 from bedplate.jobs import ledger
 from bedplate.jobs.leases import Claim
@@ -72,8 +72,16 @@ class JobRun:
 
     @asynccontextmanager
     async def finishing(self) -> AsyncIterator[UnitOfWork]:
-        """As `transaction`, and the job has succeeded by the same COMMIT."""
+        """As `transaction`, and the job has succeeded by the same COMMIT.
+
+        Raises `TransactionError` inside another transaction, whose end would decide instead.
+        """
         self._refuse_lost()
+        if self.layer.current is not None:
+            raise TransactionError(
+                "job.finishing() inside an open transaction: the outer one would commit it",
+                hint="Write the result inside `finishing` alone, after the other block has ended.",
+            )
         async with self.layer.transaction() as uow:
             yield uow
             uow.before_commit(self._finish)

@@ -306,7 +306,7 @@ async def test_a_commit_without_an_answer_ends_in_time(
     layer: DataLayer, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It cannot be cancelled, so a server that vanished must not hold its caller for ever."""
-    monkeypatch.setattr("bedplate.unit_of_work.COMMIT_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr("bedplate.commit.COMMIT_TIMEOUT", timedelta(milliseconds=100))
     with pytest.raises(DatabaseUnreachableError, match="did not answer COMMIT") as caught:
         async with layer.transaction() as uow:
             await uow.execute(INSERT, {"note": "slow"})

@@ -31,10 +31,10 @@ asyncio.run(main())
 
 @pytest.mark.fault(1, 3, holds="I1 I2 I3 I11", every_run=True)
 @pytest.mark.parametrize(
-    ("step", "committed"), [("tx.before_commit", (0, 0, 0)), ("tx.after_commit", (1, 1, 1))]
+    ("step", "left"), [("tx.before_commit", (0, 0, 0)), ("tx.after_commit", (1, 1, 1))]
 )
 async def test_fault_01_a_process_that_ends_at_its_commit_leaves_all_or_nothing(
-    librilabs_settings: Settings, outside: Outside, step: str, committed: tuple[int, int, int]
+    librilabs_settings: Settings, outside: Outside, step: str, left: tuple[int, int, int]
 ) -> None:
     """Before: the server rolls back. After: the job is there, though nobody was woken for it."""
     assert librilabs_settings.database_url is not None
@@ -50,4 +50,4 @@ async def test_fault_01_a_process_that_ends_at_its_commit_leaves_all_or_nothing(
     )
     assert ended.returncode == EXIT_STATUS, ended.stderr
     await outside.assert_quiet()
-    assert await outside.counts() == committed
+    assert await outside.counts() == left

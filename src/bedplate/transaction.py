@@ -1,0 +1,83 @@
+"""One transaction from its begin to its outcome: the only place that commits a request.
+
+A block inside a block of the same task and database joins it. Cancelled before the COMMIT was
+sent, a transaction rolls back; during it, the outcome is awaited and stands. Either way the
+connection is given back first. Called by `layer.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bedplate import current
+from bedplate.commit import commit
+from bedplate.files.file_store import FileStore, no_files
+from bedplate.rows.database import Database
+from bedplate.transaction_end import (
+    ROLLBACK_TIMEOUT,
+    TransactionSession,
+    discard,
+    uninterrupted,
+)
+from bedplate.unit_of_work import UnitOfWork
+
+
+@asynccontextmanager
+async def transact(
+    database: Database,
+    after_commit: Callable[[UnitOfWork], None],
+    files: Callable[[], FileStore] = no_files,
+) -> AsyncIterator[UnitOfWork]:
+    """One transaction as a context manager: commits at the end of the block, rolls back on errors.
+
+    Inside a block of the same task it joins: yields that unit of work, which decides. An error
+    that leaves the inner block rolls back the whole, even when it is caught on its way.
+
+    `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
+    block nor raise. `files` is asked when the first file is stored.
+    """
+    outer = current.owned(database)
+    if outer is not None:
+        with outer.joined():
+            yield outer
+        return
+    session = AsyncSession(
+        database.engine, expire_on_commit=False, sync_session_class=TransactionSession
+    )
+    uow = UnitOfWork(session, files)
+    with database.translating():
+        try:
+            with current.opened(uow, database):
+                yield uow
+                if not uow.is_rollback_only:
+                    await uow.write_pending()
+                    # Whoever was cancelled before the COMMIT still rolls back.
+                    await asyncio.sleep(0)
+        except BaseException:
+            await _abandon(uow, session)
+            raise
+        if uow.is_rollback_only:
+            await _abandon(uow, session)
+        else:
+            await uninterrupted(_commit(uow, session, after_commit))
+
+
+async def _abandon(uow: UnitOfWork, session: AsyncSession) -> None:
+    await uninterrupted(_roll_back(uow.end(), session))
+
+
+async def _roll_back(user: asyncio.Task[object] | None, session: AsyncSession) -> None:
+    if user is not None:
+        # A child that is left in a statement: its connection must be free to roll back.
+        user.cancel()
+        await asyncio.wait({user}, timeout=ROLLBACK_TIMEOUT.total_seconds())
+    await discard(session)
+
+
+async def _commit(
+    uow: UnitOfWork, session: AsyncSession, after_commit: Callable[[UnitOfWork], None]
+) -> None:
+    await commit(session)
+    after_commit(uow)
