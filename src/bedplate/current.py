@@ -61,6 +61,21 @@ def opened(unit_of_work: "UnitOfWork", database: object) -> Iterator[None]:
         entry.forget()
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """A place that is inside nothing: a request, which answers for its own commit.
+
+    An application that is called in process, as tests do, runs in its caller's task.
+    """
+    outer = _innermost.get()
+    _innermost.set(None)
+    try:
+        yield
+    finally:
+        if _innermost.get() is None:
+            _innermost.set(outer)
+
+
 def running_task() -> "asyncio.Task[object] | None":
     """The task that runs here; None in a thread without a loop."""
     try:

@@ -77,3 +77,15 @@ async def test_ended_in_another_context_it_is_ended_all_the_same() -> None:
     block.__enter__()
     contextvars.Context().run(block.__exit__, None, None, None)
     assert current.surrounding() is None
+
+
+async def test_a_request_is_inside_nothing() -> None:
+    """Called in process by a test that holds a transaction, it commits its own all the same."""
+    uow = make()
+    with current.opened(uow, DATABASE):
+        with current.apart():
+            assert current.owned(DATABASE) is None
+            assert current.surrounding() is None
+            with current.opened(make(), DATABASE):
+                assert current.owned(DATABASE) is not uow
+        assert current.owned(DATABASE) is uow

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
+from bedplate import current
 from bedplate.errors import SettingsError
 from bedplate.fastapi.routing import note_unit_of_work, refuse_foreign_route
 from bedplate.layer import DataLayer
@@ -39,9 +40,10 @@ DepLayer = Annotated[DataLayer, Depends(get_layer)]
 async def unit_of_work(connection: HTTPConnection, layer: DepLayer) -> AsyncIterator[UnitOfWork]:
     """The request's unit of work. Raises `TransactionError` on a route that is not ours."""
     refuse_foreign_route(connection)
-    async with layer.transaction() as uow:
-        note_unit_of_work(connection, uow)
-        yield uow
+    with current.apart():
+        async with layer.transaction() as uow:
+            note_unit_of_work(connection, uow)
+            yield uow
 
 
 DepUnitOfWork = Annotated[UnitOfWork, Depends(unit_of_work, scope="function")]

@@ -100,9 +100,12 @@ async def test_commit_that_cannot_be_serialized_is_503(layer: DataLayer, notes: 
 
     @router.post("/")
     async def route(uow: DepUnitOfWork, layer: DepLayer) -> str:
+        async def second() -> None:
+            async with layer.transaction() as other:
+                await _count_and_insert(other.session, "second")
+
         await _count_and_insert(uow.session, "first")
-        async with layer.transaction() as other:
-            await _count_and_insert(other.session, "second")
+        await asyncio.create_task(second())
         return "done"
 
     response = await post(application(layer, router))
