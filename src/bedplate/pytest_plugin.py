@@ -4,7 +4,8 @@
     pytest_plugins = ["bedplate.pytest_plugin"]
 
 `bedplate_layer` an open layer, emptied after the test · `bedplate_session` rows only, rolled back
-after it · `bedplate_database` the database itself · `bedplate_own_database` one of the test's own.
+after it · `bedplate_crashes` crashes a function at every step · `bedplate_database` the database
+itself · `bedplate_own_database` one of the test's own.
 To be overridden: `bedplate_system_name` where a project has several systems, and
 `bedplate_variables`, which `bedplate_s3` is returned from by tests that store files.
 Nothing starts, and nothing heavy is imported, before a test asks for it.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bedplate.system import System
     from bedplate.testing.background import BackgroundLoop
     from bedplate.testing.clones import Clones, ScratchDatabase
+    from bedplate.testing.crashes import Crashes
     from bedplate.testing.stack import Servers
 
 # Read by the workers of pytest-xdist, which inherit it.
@@ -202,6 +204,25 @@ async def bedplate_layer(
 
     async with DataLayer(bedplate_settings, name=bedplate_system_name) as layer:
         yield layer
+
+
+@pytest.fixture
+def bedplate_crashes(
+    bedplate_database: "ScratchDatabase",
+    bedplate_settings: "Settings",
+    bedplate_system: "System",
+    bedplate_clones: "Clones",
+    bedplate_background: "BackgroundLoop",
+) -> "Crashes":
+    """Crashes a function at every step that it passes, see `bedplate.testing.Crashes.run`."""
+    from bedplate.testing.crashes import Crashes
+    from bedplate.testing.redis_database import empty
+
+    def reset() -> None:
+        bedplate_clones.reset(bedplate_database)
+        bedplate_background.run(empty(bedplate_database.redis_url))
+
+    return Crashes(bedplate_settings, bedplate_system.name, bedplate_system.tasks, reset)
 
 
 @pytest_asyncio.fixture

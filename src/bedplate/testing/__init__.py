@@ -19,11 +19,15 @@ if TYPE_CHECKING:
         enqueued,
         invalidated,
     )
+    from bedplate.testing.crashes import Crashes, CrashPoint
     from bedplate.testing.draining import Drained, Run, drain
     from bedplate.testing.failures import fail_at, failing
+    from bedplate.testing.recovery import recover
     from bedplate.testing.steps import known_steps
 
 _ROOMS = {
+    "CrashPoint": "bedplate.testing.crashes",
+    "Crashes": "bedplate.testing.crashes",
     "Drained": "bedplate.testing.draining",
     "EnqueuedJob": "bedplate.testing.assertions",
     "FailpointError": "bedplate.failpoints",
@@ -39,9 +43,12 @@ _ROOMS = {
     "failing": "bedplate.testing.failures",
     "invalidated": "bedplate.testing.assertions",
     "known_steps": "bedplate.testing.steps",
+    "recover": "bedplate.testing.recovery",
 }
 
 __all__ = [
+    "CrashPoint",
+    "Crashes",
     "Drained",
     "EnqueuedJob",
     "FailpointError",
@@ -57,6 +64,7 @@ __all__ = [
     "failing",
     "invalidated",
     "known_steps",
+    "recover",
 ]
 
 
