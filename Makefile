@@ -34,7 +34,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file requirements clean
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file faults soak requirements clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,12 @@ bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
 
 bench-objects: $(VENV)/dev.stamp ## put and get of files, against boto3, obstore and raw HTTP
 	@$(BIN)/python -m benchmarks.objects
+
+faults: $(VENV)/dev.stamp ## inject every fault again and again for 30 minutes, with new seeds: MINUTES, SEED
+	@$(BIN)/python -m tests.faults.many --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/dev.stamp ## writers and faults for 10 minutes, then the history against the database: MINUTES, SEED
+	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 demo-lost-file: $(VENV)/dev.stamp ## storage fails in mid commit: advanced-alchemy's file column, and ours
 	@$(BIN)/python -m benchmarks.lost_file

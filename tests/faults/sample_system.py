@@ -78,6 +78,25 @@ async def apply(job: JobRun, what: str) -> None:
         await write_effect(uow, job.id, what)
 
 
+@task(name="faults.flaky")
+async def flaky(job: JobRun, what: str) -> None:
+    """Fail once, after an effect that must not stay; then write it."""
+    if job.attempt == 1:
+        async with job.transaction() as uow:
+            await write_effect(uow, job.id, "never")
+            raise ValueError("the first time it fails")
+    async with job.finishing() as uow:
+        await write_effect(uow, job.id, what)
+
+
+@task(name="faults.linger")
+async def linger(job: JobRun, what: str) -> None:
+    """Have an effect for a while before it commits, so that a kill comes in between."""
+    async with job.finishing() as uow:
+        await write_effect(uow, job.id, what)
+        await asyncio.sleep(0.2)
+
+
 @task(name="faults.wait_once")
 async def wait_once(job: JobRun, what: str) -> None:
     """The first attempt commits a step and waits for ever; another one ends the job."""
@@ -145,9 +164,11 @@ async def create(
     uow: DepUnitOfWork,
     note: Annotated[str, Body(embed=True)],
     data: Annotated[str | None, Body(embed=True)] = None,
+    order_id: Annotated[UUID | None, Body(embed=True, alias="id")] = None,
 ) -> dict[str, str]:
-    """Place an order."""
-    order_id = await place_order(uow, note, data=None if data is None else data.encode())
+    """Place an order; its id may be the client's, which then knows what to look for."""
+    content = None if data is None else data.encode()
+    order_id = await place_order(uow, note, data=content, order_id=order_id)
     return {"id": str(order_id)}
 
 
@@ -173,7 +194,7 @@ SYSTEM = System(
     title="Faults",
     metadata=MetaData(),
     create_app=create_application,
-    tasks=(apply, wait_once, hold, block, fail, poison),
+    tasks=(apply, flaky, linger, wait_once, hold, block, fail, poison),
 )
 
 
@@ -200,10 +221,10 @@ async def relay() -> None:
         _say("relaying")
 
 
-def serve() -> None:
+def serve(port: int = 0) -> None:
     """Serve until told to stop; says on which port."""
     layer = DataLayer(Settings.load(NAME), name=NAME)
-    door = socket.create_server(("127.0.0.1", 0))
+    door = socket.create_server(("127.0.0.1", port))
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -221,7 +242,7 @@ def _say(line: str) -> None:
 if __name__ == "__main__":
     what = sys.argv[1]
     if what == "api":
-        serve()
+        serve(*map(int, sys.argv[2:]))
     elif what == "relay":
         asyncio.run(relay())
     else:

@@ -135,6 +135,11 @@ class TcpProxy:
         assert own is not None
         self._tasks.add(own)
         own.add_done_callback(self._tasks.discard)
+        # Cancelled at the end alone; Python 3.11's streams log a task that says so.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._join(reader, writer)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._hold()
         if self.is_refusing:
             self._abort(writer)
