@@ -12,10 +12,11 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from uuid import UUID
 
+from billiard.process import current_process
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
@@ -23,10 +24,12 @@ from bedplate.delivery import intake
 from bedplate.delivery.broker import (
     RUN_JOB,
     TRANSPORT_OPTIONS,
+    Broker,
     kombu_url,
     queue_name,
     tls_options,
 )
+from bedplate.delivery.stand_in import StandIn
 from bedplate.errors import BedplateError
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker
@@ -42,6 +45,8 @@ CHATTY = ("celery.worker.strategy", "celery.app.trace")
 CHILD_START_SECONDS = 60
 # How long a process that is told to end waits for its job to be handed back; then the lease does.
 HAND_BACK_TIMEOUT = timedelta(seconds=5)
+# How soon a stand-in tries again to open its layer while the database is away.
+REOPEN_PAUSE = timedelta(seconds=5)
 
 
 def run_worker(
@@ -64,6 +69,8 @@ def run_worker(
     def begin_child(**_: object) -> None:
         # Only the parent may hold it open: its end is how the children learn of a stop.
         os.close(stop_writer)
+        if getattr(current_process(), "index", 0) == 0:
+            runtime.stand_in()
 
     def begin_stop(**_: object) -> None:
         os.close(stop_writer)
@@ -144,6 +151,8 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._open: dict[str, tuple[DataLayer, Worker]] = {}
+        self._opening = asyncio.Lock()
+        self._standing_in: list[Future[None]] = []
         self._is_stopping = False
         self.dropped: Counter[str] = Counter()
 
@@ -173,6 +182,12 @@ class Runtime:
                 extra={"system": system.name, "job_id": str(job_id)},
             )
             return None
+
+    def stand_in(self) -> None:
+        """Deliver, slowly, whenever no relay does. One child of a worker is enough for that."""
+        for system in self._systems.values():
+            running = asyncio.run_coroutine_threadsafe(self._stand_in(system), self._started())
+            self._standing_in.append(running)
 
     def close(self, **_: object) -> None:
         """Close every layer and the loop."""
@@ -222,19 +237,37 @@ class Runtime:
         return await (await self._worker_for(system)).run(job_id)
 
     async def _worker_for(self, system: System) -> Worker:
-        if system.name not in self._open:
-            settings = self._load_settings(system.name)
-            layer = DataLayer(settings, name=system.name)
-            await layer.open()
-            worker = Worker(
-                layer, layer.owner_database, registry_of(system.tasks), lease=settings.lease
-            )
-            self._open[system.name] = (layer, worker)
-            if self._is_stopping:
-                worker.stop()
+        async with self._opening:
+            if system.name not in self._open:
+                await self._open_worker(system)
         return self._open[system.name][1]
 
+    async def _open_worker(self, system: System) -> None:
+        settings = self._load_settings(system.name)
+        layer = DataLayer(settings, name=system.name)
+        await layer.open()
+        worker = Worker(
+            layer, layer.owner_database, registry_of(system.tasks), lease=settings.lease
+        )
+        self._open[system.name] = (layer, worker)
+        if self._is_stopping:
+            worker.stop()
+
+    async def _stand_in(self, system: System) -> None:
+        while True:
+            try:
+                await self._worker_for(system)
+            except (BedplateError, OSError):
+                log.debug("A stand-in could not open its layer", exc_info=True)
+                await asyncio.sleep(REOPEN_PAUSE.total_seconds())
+                continue
+            layer, _ = self._open[system.name]
+            async with Broker(layer.settings.redis()) as broker:
+                await StandIn(layer, broker).run()
+
     async def _close(self) -> None:
+        for running in self._standing_in:
+            running.cancel()
         while self._open:
             _, (layer, worker) = self._open.popitem()
             await worker.close()

@@ -17,8 +17,9 @@ import asyncpg
 
 from bedplate.delivery import outbox
 from bedplate.errors import BedplateError
-from bedplate.jobs import statements
+from bedplate.jobs import ledger
 from bedplate.layer import DataLayer
+from bedplate.rows.driver import DriverConnection
 
 log = logging.getLogger("bedplate.health")
 
@@ -112,17 +113,17 @@ async def _probe_s3(layer: DataLayer) -> None:
 
 async def _probe_relay(layer: DataLayer) -> None:
     """As the owner: under row-level security the application's role sees no other tenant's rows."""
-    connection = await layer.owner_database.connect()
+    connection = DriverConnection(layer.owner_database)
     try:
-        for what, statement in (("job", statements.READY_LAG), ("message", outbox.LAG)):
-            await _refuse_lag(connection, what, statement.text)
+        _refuse_lag("job", await ledger.ready_lag(connection))
+        _refuse_lag("message", await outbox.lag(connection))
     finally:
-        connection.terminate()
+        await connection.close()
 
 
-async def _refuse_lag(connection: asyncpg.Connection, what: str, query: str) -> None:
-    seconds = await connection.fetchval(query)
-    if seconds is not None and seconds > MAX_LAG.total_seconds():
+def _refuse_lag(what: str, lag: timedelta | None) -> None:
+    if lag is not None and lag > MAX_LAG:
+        seconds = lag.total_seconds()
         raise ProbeFailure(f"a {what} has waited for {seconds:.0f} s; is a relay running?")
 
 

@@ -27,7 +27,7 @@ from bedplate.delivery.backoff import Backoff
 from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.outbox import Message
-from bedplate.delivery.sweeper import sweep
+from bedplate.delivery.sweeper import count_outstanding, sweep
 from bedplate.delivery.wakeup import Listener
 from bedplate.errors import BedplateError, UnreachableError
 from bedplate.failpoints import failpoint
@@ -40,9 +40,8 @@ log = logging.getLogger("bedplate.delivery.relay")
 
 BATCH = 200
 POLL = timedelta(seconds=1)
-# Sent and not yet claimed, per queue: enough to keep every worker busy, few enough that a job of
-# higher priority soon gets its turn and that a lost Redis is refilled within a deadline.
-WINDOW = 1000
+# How soon a full queue is looked at again: its workers must not wait for a whole poll.
+REFILL = timedelta(milliseconds=100)
 # A relay that is stopped while it holds messages must not hold them for ever.
 IDLE_IN_TRANSACTION = timedelta(seconds=10)
 
@@ -80,7 +79,7 @@ class Relay:
         actions: Mapping[str, Action] = ACTIONS,
         poll: timedelta = POLL,
         deadline: timedelta = ledger.SENT_DEADLINE,
-        window: int = WINDOW,
+        window: int = ledger.WINDOW,
         batch: int = BATCH,
     ) -> None:
         self._layer = layer
@@ -98,6 +97,7 @@ class Relay:
         )
         self._listener = Listener(self._owner)
         self._outstanding: Counter[str] = Counter()
+        self._counted_at = 0.0
         self._next_sweep = 0.0
         self._to_database = Backoff("database")
         self._to_broker = Backoff("broker")
@@ -114,7 +114,7 @@ class Relay:
         try:
             while True:
                 if not await self._pass():
-                    await self._listener.wait(self._poll)
+                    await self._listener.wait(REFILL if self._full_queues() else self._poll)
         finally:
             await self._listener.close()
             await self._connection.close()
@@ -150,8 +150,15 @@ class Relay:
         swept = await sweep(
             self._connection, self._broker, self._layer.name, deadline=self._deadline
         )
-        self._outstanding = Counter(swept.outstanding)
+        self._note_outstanding(swept.outstanding)
         return swept.rescued
+
+    def _note_outstanding(self, counts: Mapping[str, int]) -> None:
+        self._outstanding = Counter(counts)
+        self._counted_at = time.monotonic()
+
+    def _full_queues(self) -> list[str]:
+        return [queue for queue, sent in self._outstanding.items() if sent >= self._window]
 
     async def _deliver(self) -> Delivered:
         jobs = await self._send_jobs() if self._to_broker.is_open else []
@@ -161,10 +168,11 @@ class Relay:
         return Delivered(len(jobs), messages, is_more=is_more)
 
     async def _send_jobs(self) -> list[SentJob]:
-        full = [queue for queue, sent in self._outstanding.items() if sent >= self._window]
+        if self._full_queues() and time.monotonic() - self._counted_at > REFILL.total_seconds():
+            self._note_outstanding(await count_outstanding(self._connection))
         # One statement that commits by itself: a relay that is stopped here holds no lock.
         taken = await ledger.take_ready(
-            self._connection, self._batch, deadline=self._deadline, full_queues=full
+            self._connection, self._batch, deadline=self._deadline, full_queues=self._full_queues()
         )
         if not taken:
             return []

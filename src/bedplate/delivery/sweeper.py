@@ -68,6 +68,11 @@ async def sweep(
     return Swept({queue: sent for queue, sent, _ in rows}, rescued)
 
 
+async def count_outstanding(connection: AnyConnection) -> dict[str, int]:
+    """How many jobs are sent and not yet claimed, by queue."""
+    return {queue: sent for queue, sent, _ in await fetch(connection, OUTSTANDING)}
+
+
 async def _is_whole(broker: Broker, system: str, queue: str, sent: int) -> bool:
     try:
         return await broker.waiting(system, queue) >= sent

@@ -30,6 +30,9 @@ Connection = AsyncSession | AsyncConnection
 # A job that was sent and not claimed within this time is offered again: its message was lost, or
 # every worker is busy for longer, and then the second message finds nothing to claim.
 SENT_DEADLINE = timedelta(seconds=30)
+# Sent and not yet claimed, per queue: enough to keep every worker busy, few enough that a job of
+# higher priority soon gets its turn and that a lost Redis is refilled within a deadline.
+WINDOW = 1000
 # A job whose worker went silent this often is poison: it kills what runs it.
 MAX_CRASHES = 3
 # The last line of an error says what happened; a whole traceback would bloat the table.
@@ -225,9 +228,13 @@ async def find_live(connection: Connection, task: str, dedup_key: str) -> UUID |
     return found
 
 
-async def ready_lag(connection: Connection) -> timedelta | None:
-    """How long the next job for the relay has been due; None when none is."""
-    seconds = await connection.scalar(statements.READY_LAG)
+async def ready_lag(connection: AnyConnection) -> timedelta | None:
+    """How long the next job for the relay has been due; None when none is.
+
+    A queue of which half a window is sent waits for its workers, not for the relay.
+    """
+    rows = await fetch(connection, statements.READY_LAG, enough=WINDOW // 2)
+    seconds = rows[0][0]
     return None if seconds is None else timedelta(seconds=seconds)
 
 

@@ -27,23 +27,35 @@ SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.de
 RETURNING id
 """)
 
+# A lane is one priority of one queue, and read by its index from its oldest due job: neither a
+# full queue nor a million jobs of tomorrow stand in the way of what is due elsewhere.
 # Of one group only the first is taken, and none while another is sent or running: a second one
 # would find the group busy at its claim and wait for its deadline in vain.
 TAKE_READY = text("""
 WITH due AS MATERIALIZED (
     SELECT job.id, job.group_key, job.priority, job.run_at
-      FROM bedplate.jobs AS job
-     WHERE job.state = 'ready'
-       AND job.run_at <= now()
-       AND NOT job.queue = ANY(CAST(:full_queues AS text[]))
-       AND (job.group_key IS NULL
-            OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
-                             WHERE busy.group_key = job.group_key AND busy.state = 'sent')
-                AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
-                                 WHERE busy.group_key = job.group_key AND busy.state = 'running')))
+      FROM bedplate.ready_lanes() AS lane
+     CROSS JOIN LATERAL (
+         SELECT ready.id, ready.group_key, ready.priority, ready.run_at
+           FROM bedplate.jobs AS ready
+          WHERE ready.state = 'ready'
+            AND ready.queue = lane.queue
+            AND ready.priority = lane.priority
+            AND ready.run_at <= now()
+            AND (ready.group_key IS NULL
+                 OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                                  WHERE busy.group_key = ready.group_key
+                                    AND busy.state = 'sent')
+                     AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                                      WHERE busy.group_key = ready.group_key
+                                        AND busy.state = 'running')))
+          ORDER BY ready.run_at, ready.id
+          LIMIT :limit
+            FOR UPDATE OF ready SKIP LOCKED
+     ) AS job
+     WHERE NOT lane.queue = ANY(CAST(:full_queues AS text[]))
      ORDER BY job.priority DESC, job.run_at, job.id
      LIMIT :limit
-       FOR UPDATE OF job SKIP LOCKED
 ), first AS (
     SELECT DISTINCT ON (coalesce('g' || due.group_key, due.id::text)) due.id
       FROM due
@@ -213,18 +225,39 @@ SELECT id
    AND state IN ('ready', 'sent', 'running')
 """)
 
-# How long the job that the relay would take next has waited: the head of the index, so that a
-# backlog of a million costs no more to look at than one job. Jobs of a busy group wait rightly.
+# How long the next job of each queue has waited, the longest of them: one look into the index per
+# lane, so that a backlog of a million costs no more than one job. Jobs of a busy group wait
+# rightly, and so do those of a queue of which as much was sent as workers can take.
 READY_LAG = text("""
-SELECT extract(epoch FROM clock_timestamp() - job.run_at)::double precision AS lag
-  FROM bedplate.jobs AS job
- WHERE job.state = 'ready'
-   AND job.run_at <= clock_timestamp()
-   AND (job.group_key IS NULL
-        OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
-                         WHERE busy.group_key = job.group_key AND busy.state = 'sent')
-            AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
-                             WHERE busy.group_key = job.group_key AND busy.state = 'running')))
- ORDER BY job.priority DESC, job.run_at, job.id
- LIMIT 1
+WITH busy_queue AS MATERIALIZED (
+    SELECT queue
+      FROM bedplate.jobs
+     WHERE state = 'sent'
+     GROUP BY queue
+    HAVING count(*) >= :enough
+), next AS (
+    SELECT DISTINCT ON (lane.queue) lane.queue, job.run_at
+      FROM bedplate.ready_lanes() AS lane
+     CROSS JOIN LATERAL (
+         SELECT ready.run_at
+           FROM bedplate.jobs AS ready
+          WHERE ready.state = 'ready'
+            AND ready.queue = lane.queue
+            AND ready.priority = lane.priority
+            AND ready.run_at <= clock_timestamp()
+            AND (ready.group_key IS NULL
+                 OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                                  WHERE busy.group_key = ready.group_key
+                                    AND busy.state = 'sent')
+                     AND NOT EXISTS (SELECT FROM bedplate.jobs AS busy
+                                      WHERE busy.group_key = ready.group_key
+                                        AND busy.state = 'running')))
+          ORDER BY ready.run_at, ready.id
+          LIMIT 1
+     ) AS job
+     WHERE lane.queue NOT IN (SELECT queue FROM busy_queue)
+     ORDER BY lane.queue, lane.priority DESC
+)
+SELECT extract(epoch FROM clock_timestamp() - min(next.run_at))::double precision AS lag
+  FROM next
 """)

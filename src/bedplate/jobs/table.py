@@ -120,6 +120,7 @@ jobs = Table(
     ),
     Index(
         "ix_jobs_ready",
+        "queue",
         text("priority DESC"),
         "run_at",
         "id",
