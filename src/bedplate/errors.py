@@ -21,6 +21,7 @@
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── CursorError (ValueError)              a page's cursor is not one of ours
+    ├── CacheTypeError (TypeError)            a value or a type that JSON does not hold
     ├── JobError (RuntimeError)
     │   ├── ArgumentsError (TypeError)        arguments that do not fit the task
     │   ├── UnknownTaskError (LookupError)    no task of that name in this process
@@ -179,6 +180,12 @@ class CursorError(BedplateError, ValueError):
     """A page's cursor is damaged, or belongs to another query."""
 
     code = "cursor_invalid"
+
+
+class CacheTypeError(BedplateError, TypeError):
+    """A value cannot be cached: JSON does not hold it, or the loader does not say its type."""
+
+    code = "cache_type_invalid"
 
 
 class JobError(BedplateError, RuntimeError):

@@ -105,6 +105,9 @@ async def _probe_database(layer: DataLayer) -> None:
 
 async def _probe_redis(layer: DataLayer) -> None:
     await layer.redis.ping()
+    bypassed_for = layer.cache.bypassed_for
+    if bypassed_for is not None:
+        raise ProbeFailure(f"the cache goes round it for {bypassed_for.total_seconds():.0f} s")
 
 
 async def _probe_s3(layer: DataLayer) -> None:

@@ -19,7 +19,9 @@ from typing import Any, Self
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from bedplate import current
+from bedplate.cache.cache import Cache
 from bedplate.cache.connections import RedisPool
+from bedplate.delivery import outbox
 from bedplate.delivery.wakeup import Wakeup
 from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore
@@ -57,6 +59,17 @@ class DataLayer:
     def redis(self) -> RedisPool:
         """Redis or Valkey. Connects when used. Raises `SettingsError` when REDIS_URL is missing."""
         return RedisPool.from_settings(self.settings)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cache. Connects when used. Raises `SettingsError` when REDIS_URL is missing."""
+        return Cache(
+            self.settings.redis(),
+            self.name,
+            self.reading,
+            near_bytes=self.settings.near_cache_bytes,
+            is_in_transaction=lambda: self.current is not None,
+        )
 
     @cached_property
     def files(self) -> FileStore:
@@ -143,6 +156,8 @@ class DataLayer:
 
     def _committed(self, uow: UnitOfWork) -> None:
         if uow.has_deliveries:
+            if self.settings.redis_url is not None:
+                self.cache.forget(outbox.invalidations(uow.pending_messages))
             self.wakeup.request()
 
     def _check_open(self) -> None:
@@ -156,7 +171,7 @@ class DataLayer:
         async with AsyncExitStack() as stack:
             # Only what was made, in the reverse of the order in which it may be needed.
             self.__dict__.pop("_readonly_engine", None)
-            for name in ("database", "owner_database", "redis", "wakeup", "files"):
+            for name in ("database", "owner_database", "redis", "wakeup", "files", "cache"):
                 made: Any = self.__dict__.pop(name, None)
                 if made is not None:
                     stack.push_async_callback(made.close)

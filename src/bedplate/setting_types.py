@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from bedplate.errors import SettingsError
+from bedplate.redis_address import RedisAddress
 from bedplate.urls import DatabaseUrl
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -34,8 +36,10 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        RedisAddress.parse(value.get_secret_value())
+    except SettingsError as error:
+        raise ValueError(error.message.removeprefix("REDIS_URL ")) from None
     return value
 
 

@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     redis_pool_size: int = Field(
         20, alias="BEDPLATE_REDIS_POOL_SIZE", ge=1, le=10000, description="Redis connections."
     )
+    near_cache_bytes: int = Field(
+        64 << 20,
+        alias="BEDPLATE_NEAR_CACHE_BYTES",
+        ge=0,
+        description="Cached values kept in each process; 0 keeps none.",
+    )
     lease: Seconds = Field(
         timedelta(seconds=15),
         alias="BEDPLATE_LEASE",

@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import Executable, Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bedplate.cache.keys import bounded
 from bedplate.current import running_task
 from bedplate.delivery import outbox
 from bedplate.errors import TransactionError
@@ -133,13 +134,14 @@ class UnitOfWork:
         self._jobs.append(job)
         return job.id
 
-    def invalidate(self, *keys: str) -> None:
-        """Have the cache forget these keys once this transaction has committed."""
+    def invalidate(self, *keys: str, tags: Iterable[str] = ()) -> None:
+        """Have the cache forget these keys, and all entries with these tags, once this commits."""
         self._check_open()
-        self._messages.extend(
-            outbox.PendingMessage(id=new_id(), kind=outbox.INVALIDATE, key=key)
-            for key in dict.fromkeys(keys)
-        )
+        for kind, names in ((outbox.INVALIDATE, keys), (outbox.INVALIDATE_TAG, tags)):
+            self._messages.extend(
+                outbox.PendingMessage(id=new_id(), kind=kind, key=bounded(name))
+                for name in dict.fromkeys(names)
+            )
 
     async def store_file(
         self, source: Source, file: NewFile, *, limit_bytes: int | None = None

@@ -1,29 +1,35 @@
 """Connections to Redis or Valkey: one pool and one client for short commands.
 
-The only file that makes Redis clients. The constructor opens nothing, and a Redis that is down
-stops nothing before the first command. A full pool waits, two seconds at most; a command is sent
-again after a broken connection only when doing it twice is doing it once.
+The only file that makes redis-py's clients: for one server, for the master that Sentinel names, or
+for a cluster, by the URL's scheme (see `redis_address.py`). The constructor opens nothing, and a
+Redis that is down stops nothing before the first command. A full pool waits, two seconds at most;
+a command is sent again after a broken connection only when doing it twice is doing it once.
 """
 
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bedplate.errors import RedisUnreachableError
+from bedplate.redis_address import RedisAddress
 from bedplate.settings import Settings
 from bedplate.urls import redact
 
 # Short commands answer within milliseconds; who waits longer waits for a server that is ill.
 COMMAND_TIMEOUT = timedelta(seconds=2)
+# Each sentinel in turn is asked: one that is gone must not use up the time of the others.
+SENTINEL_TIMEOUT = timedelta(milliseconds=500)
 DEFAULT_SIZE = 20
 
 # Doing it twice is doing it once. Not EVAL, INCR, the pops and pushes, SET (it may carry NX).
@@ -46,22 +52,24 @@ class ShortCommands(Redis):
             return await send(*args, **options)
 
 
+class ShortClusterCommands(RedisCluster):
+    """A cluster's client, which has the same commands; keys of one command share a hash tag."""
+
+
+class WaitingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the master that Sentinel names; a full pool waits, as the plain one does."""
+
+    # Of redis-py's two, the one says whom to connect to and the other hands connections out.
+    get_connection = BlockingConnectionPool.get_connection
+    release = BlockingConnectionPool.release
+
+
 class RedisPool:
     """A pool of connections and its client. Use it from one event loop; `async with`, or close."""
 
     def __init__(self, url: str, size: int = DEFAULT_SIZE) -> None:
         self._url = url
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=size,
-            timeout=COMMAND_TIMEOUT.total_seconds(),
-            socket_timeout=COMMAND_TIMEOUT.total_seconds(),
-            socket_connect_timeout=COMMAND_TIMEOUT.total_seconds(),
-            # redis-py would send any command again, up to ten times.
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
-        self._client = ShortCommands(connection_pool=self._pool)
+        self._client = _client(RedisAddress.parse(url), url, size)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -78,7 +86,8 @@ class RedisPool:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
-        await self._pool.aclose()
+        if isinstance(self._client, Redis):
+            await self._client.connection_pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,8 +101,11 @@ class RedisPool:
         await self.close()
 
     def client(self) -> Redis:
-        """The client for short commands. Texts come back as `str`."""
-        return self._client
+        """The client for short commands. Texts come back as `str`.
+
+        For a cluster it is redis-py's `RedisCluster`, which has the same commands.
+        """
+        return cast("Redis", self._client)
 
     async def ping(self) -> timedelta:
         """One round trip: how long it took. Raises `RedisUnreachableError`."""
@@ -112,8 +124,78 @@ def get_redis_client(settings: Settings | None = None) -> Redis:
     """
     pool = RedisPool.from_settings(settings or Settings.load())
     client = pool.client()
-    client.auto_close_connection_pool = True
+    if isinstance(client, Redis):
+        client.auto_close_connection_pool = True
     return client
+
+
+async def find_master(address: RedisAddress) -> tuple[str, int]:
+    """Where the master is, by the first sentinel that knows. Raises redis-py's `RedisError`."""
+    sentinel = _sentinel(address)
+    try:
+        host, port = await sentinel.discover_master(address.master)
+    finally:
+        for each in sentinel.sentinels:
+            await each.aclose()
+    return str(host), int(port)
+
+
+def _client(address: RedisAddress, url: str, size: int) -> Redis | RedisCluster:
+    if address.kind == "single":
+        return ShortCommands(connection_pool=BlockingConnectionPool.from_url(url, **_options(size)))
+    if address.kind == "sentinel":
+        sentinel = _sentinel(address)
+        return cast(
+            "Redis",
+            sentinel.master_for(
+                address.master,
+                redis_class=ShortCommands,
+                connection_pool_class=WaitingSentinelPool,
+                db=address.database,
+                username=address.user,
+                password=address.password,
+                ssl=address.is_tls,
+                **_options(size),
+            ),
+        )
+    options = _options(size)
+    del options["timeout"]
+    del options["retry"]
+    return ShortClusterCommands(
+        startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+        username=address.user,
+        password=address.password,
+        ssl=address.is_tls,
+        **options,
+    )
+
+
+def _options(size: int) -> dict[str, Any]:
+    seconds = COMMAND_TIMEOUT.total_seconds()
+    return {
+        "max_connections": size,
+        "timeout": seconds,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        # redis-py would send any command again, up to ten times.
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": True,
+    }
+
+
+def _sentinel(address: RedisAddress) -> Sentinel:
+    user, password = address.sentinel_credentials
+    return Sentinel(  # type: ignore[no-untyped-call]  # redis-py says no types here
+        list(address.hosts),
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_TIMEOUT.total_seconds(),
+            "socket_connect_timeout": SENTINEL_TIMEOUT.total_seconds(),
+            "retry": Retry(NoBackoff(), 0),
+            "username": user,
+            "password": password,
+            "ssl": address.is_tls,
+        },
+    )
 
 
 def _unreachable(url: str, error: Exception) -> RedisUnreachableError:

@@ -14,8 +14,11 @@ Action = Callable[[DataLayer, Sequence[Message]], Awaitable[None]]
 
 
 async def invalidate(layer: DataLayer, messages: Sequence[Message]) -> None:
-    """Have Redis forget the keys: doing it twice is doing it once."""
-    await layer.redis.client().unlink(*dict.fromkeys(message.key for message in messages))
+    """Have the cache forget keys and tags: doing it twice is doing it once."""
+    await layer.cache.tell(outbox.invalidations(messages))
 
 
-ACTIONS: Mapping[str, Action] = {outbox.INVALIDATE: invalidate}
+ACTIONS: Mapping[str, Action] = {
+    outbox.INVALIDATE: invalidate,
+    outbox.INVALIDATE_TAG: invalidate,
+}

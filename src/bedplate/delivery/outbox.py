@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from bedplate.cache.invalidation import Invalidation
 from bedplate.rows.driver import AnyConnection, fetch
 from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
 
@@ -50,6 +51,7 @@ outbox = Table(
 )
 
 INVALIDATE = "cache.invalidate"
+INVALIDATE_TAG = "cache.invalidate_tag"
 
 # A message that failed this often is dead: visible, and put back by `retry`.
 MAX_ATTEMPTS = 20
@@ -63,7 +65,6 @@ class PendingMessage:
     id: UUID
     kind: str
     key: str
-    version: int = 0
     payload: Mapping[str, Any] | None = None
 
 
@@ -79,11 +80,12 @@ class Message:
     attempts: int
 
 
+# The version is the transaction's id: a reader that does not see it has old rows.
 INSERT = text("""
 INSERT INTO bedplate.outbox (id, kind, key, version, payload)
-SELECT r.id, r.kind, r.key, r.version, r.payload
+SELECT r.id, r.kind, r.key, CAST(CAST(pg_current_xact_id() AS text) AS bigint), r.payload
   FROM jsonb_to_recordset(CAST(:messages AS jsonb)) AS r
-       (id uuid, kind text, key text, version bigint, payload jsonb)
+       (id uuid, kind text, key text, payload jsonb)
 """)
 
 # By lock and not by position: an id is taken before its commit, so "greater than the last seen"
@@ -215,6 +217,20 @@ async def lag(connection: AnyConnection) -> timedelta | None:
     """How long the oldest message has been due; None when none is."""
     rows = await fetch(connection, LAG)
     return timedelta(seconds=rows[0][0]) if rows else None
+
+
+def invalidations(messages: Iterable[Message | PendingMessage]) -> list[Invalidation]:
+    """What these messages have the cache forget."""
+    return [
+        Invalidation(
+            each.key,
+            tenant=(each.payload or {}).get("tenant"),
+            is_tag=each.kind == INVALIDATE_TAG,
+            transaction=each.version if isinstance(each, Message) else 0,
+        )
+        for each in messages
+        if each.kind in (INVALIDATE, INVALIDATE_TAG)
+    ]
 
 
 def _decoded(payload: Any) -> Any:

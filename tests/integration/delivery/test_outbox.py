@@ -13,7 +13,7 @@ from bedplate.rows.ids import new_id
 
 async def insert(layer: DataLayer, *keys: str, kind: str = "cache.invalidate") -> list[UUID]:
     """Commit messages as the serving role."""
-    pending = [PendingMessage(new_id(), kind, key, 3, {"a": [1]}) for key in keys]
+    pending = [PendingMessage(new_id(), kind, key, {"a": [1]}) for key in keys]
     async with layer.transaction() as uow:
         await outbox.insert(uow.session, pending)
     return [each.id for each in pending]
@@ -26,10 +26,13 @@ async def take(layer: DataLayer, *skipped: str) -> list[Message]:
 
 
 async def test_a_message_arrives_as_it_was_written(layer: DataLayer) -> None:
-    """Every field of it is needed by whoever acts."""
-    (message_id,) = await insert(layer, "key")
+    """Every field of it is needed by whoever acts, and which transaction wrote it."""
+    async with layer.transaction() as uow:
+        message = PendingMessage(new_id(), "cache.invalidate", "key", {"a": [1]})
+        await outbox.insert(uow.session, [message])
+        transaction = await uow.session.scalar(text("SELECT txid_current()"))
     assert await take(layer) == [
-        Message(message_id, "cache.invalidate", "key", 3, {"a": [1]}, attempts=0)
+        Message(message.id, "cache.invalidate", "key", transaction, {"a": [1]}, attempts=0)
     ]
 
 

@@ -150,15 +150,21 @@ async def test_fault_04_killed_after_marking_the_job_runs_after_its_deadline(
 
 
 async def test_an_invalidation_is_acted_on_then_deleted(
-    view: LedgerView, sample_layer: DataLayer, broker: Broker, redis: Redis
+    view: LedgerView, sample_layer: DataLayer, broker: Broker
 ) -> None:
     """A key of the cache is forgotten once the change that it copies has committed."""
-    await redis.set("order:1", "old")
-    async with sample_layer.transaction() as uow:
-        uow.invalidate("order:1", "order:2")
-    assert await redis.get("order:1") == "old"
-    assert (await Relay(sample_layer, broker).drain()).messages == 2
-    assert await redis.get("order:1") is None
+
+    async def load() -> str:
+        return "old"
+
+    # Of another process, which the commit cannot tell directly.
+    async with DataLayer(sample_layer.settings, name=sample_layer.name) as other:
+        await other.cache.get_or_load("order:1", load, ttl=timedelta(minutes=1))
+        async with sample_layer.transaction() as uow:
+            uow.invalidate("order:1", "order:2")
+        assert await other.cache.get("order:1", str) == "old"
+        assert (await Relay(sample_layer, broker).drain()).messages == 2
+    assert await sample_layer.cache.get("order:1", str) is None
     assert await view.scalar("SELECT count(*) FROM bedplate.outbox") == 0
 
 

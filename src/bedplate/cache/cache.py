@@ -1,0 +1,410 @@
+"""The cache: what was read once is not read again, and nothing stale stays.
+
+    book = await layer.cache.get_or_load(f"book:{id}", load, ttl=timedelta(minutes=5))
+
+Looks into this process, then into Redis, then calls the loader: one at a time per key, of all
+processes. What it loads is stored only under the lease that it took before, which an invalidation
+voids; so what was read before a commit never outlasts it. Redis that is down or silent is gone
+round: no reader waits for it longer than a tenth of a second. Called by whoever reads, and by
+`layer.py` and the relay after a commit.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any, TypeVar
+
+import hiredis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bedplate.cache.entries import Entry, Shape, pack, shape_of, shape_of_type
+from bedplate.cache.flights import Flights
+from bedplate.cache.invalidation import Invalidation
+from bedplate.cache.keys import Keyspace, bounded, name_of
+from bedplate.cache.link import LinkLostError
+from bedplate.cache.near_cache import NearCache, Ticket
+from bedplate.cache.remote import Lease, Remote
+from bedplate.cache.route import ClusterRoute, Route
+from bedplate.errors import RedisUnreachableError
+from bedplate.redis_address import RedisAddress
+from bedplate.urls import redact
+
+log = logging.getLogger("bedplate.cache")
+
+T = TypeVar("T")
+Read = Callable[[AsyncSession], Awaitable[T]]
+Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+
+LONGEST_TTL = timedelta(days=7)
+# In this process no longer than this, whatever Redis says: the last bound if an invalidation is
+# lost in a way that nobody thought of.
+LONGEST_NEAR_SECONDS = 60.0
+# While Redis is down nobody tells this process of changes.
+NEAR_SECONDS_ALONE = 1.0
+LARGEST_VALUE_BYTES = 1 << 20
+MOST_NAMES = 100_000
+# What could not be told at a commit while Redis was down is told before it is used again; of more
+# than this the oldest are left to the relay.
+MOST_UNSENT = 10_000
+# How long a relay waits for the connection before it puts its messages back.
+TELL_TIMEOUT = timedelta(seconds=2)
+FAILURES = (LinkLostError, hiredis.ReplyError)
+
+# On a standby only what is older than every transaction that it still replays is known to be seen:
+# its snapshot does not list them.
+SEEN_BELOW = text("""
+SELECT CASE WHEN pg_is_in_recovery()
+            THEN CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
+       END
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One question to the cache. `load` returns the value and what its reader saw of the rows."""
+
+    names: Sequence[str]
+    shape: Shape[Any]
+    ttl: timedelta
+    stale: timedelta
+    load: Callable[[], Awaitable[tuple[Any, int | None]]]
+
+
+class Cache:
+    """Opens nothing before its first use. Use it from one event loop; close it."""
+
+    # The very first reader waits this long for a connection, and goes to the loader then.
+    FIRST_WAIT = timedelta(milliseconds=100)
+
+    def __init__(
+        self,
+        url: str,
+        system: str,
+        reading: Reading,
+        *,
+        near_bytes: int,
+        tenant: Callable[[], str | None] = lambda: None,
+        is_in_transaction: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.near_hits = self.redis_hits = self.loads = self.refused_fills = 0
+        self._url = url
+        self._keyspace = Keyspace(system)
+        self._reading = reading
+        self._tenant = tenant
+        self._is_in_transaction = is_in_transaction
+        self._near = NearCache(near_bytes)
+        self._flights = Flights()
+        self._route: Route | ClusterRoute | None = None
+        self._unsent: dict[str, Invalidation] = {}
+        self._names: dict[tuple[str | None, str], str] = {}
+        self._refreshes: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Cache {self._keyspace.system} {redact(self._url)}>"
+
+    @property
+    def bypassed_for(self) -> timedelta | None:
+        """How long Redis, or a part of a cluster, is gone round; None while it is in use."""
+        return None if self._route is None else self._route.down_for
+
+    async def get_or_load(
+        self,
+        key: str,
+        load: Callable[[], Awaitable[T]],
+        *,
+        ttl: timedelta,
+        tags: Iterable[str] = (),
+        stale: timedelta = timedelta(0),
+        as_type: Any = None,
+    ) -> T:
+        """The entry of this key, or what `load` returns, which is stored for `ttl` at most.
+
+        `load` reads committed rows of the primary, by `layer.reading()`; what it returns is
+        annotated, or named by `as_type`: whatever pydantic writes as JSON. The value may be shared
+        with other callers: do not change it. `tags` name what else it depends on. `stale`: for so
+        long after `ttl` it is served while one caller loads it anew. Inside a transaction it only
+        loads. Raises what `load` raises, and `CacheTypeError`.
+        """
+        if self._is_in_transaction():
+            return await load()
+        name = self._names.get((self._tenant(), key)) or self._name(key)
+        near = self._near.entries.get(name)
+        if near is not None and monotonic() < near.deadline:
+            self.near_hits += 1
+            return near.value  # type: ignore[no-any-return]  # put in under this name
+
+        async def loaded() -> tuple[T, None]:
+            return await load(), None
+
+        shape = shape_of(load, as_type)
+        found: T = await self._find(Wanted(self._with_tags(name, tags), shape, ttl, stale, loaded))
+        return found
+
+    async def get_or_read(
+        self,
+        key: str,
+        read: Read[T],
+        *,
+        ttl: timedelta,
+        tags: Iterable[str] = (),
+        stale: timedelta = timedelta(0),
+        as_type: Any = None,
+        reading: Reading | None = None,
+    ) -> T:
+        """As `get_or_load`; `read(session)` gets a session in a READ ONLY transaction.
+
+        Right on a standby, too, whose session `reading` gives: what one that lags behind the last
+        invalidation says is returned, and not stored.
+        """
+
+        async def loaded() -> tuple[T, int | None]:
+            async with (reading or self._reading)() as session:
+                # Before the rows: what they show is at least this new.
+                seen_below = await session.scalar(SEEN_BELOW)
+                return await read(session), seen_below
+
+        if self._is_in_transaction():
+            return (await loaded())[0]
+        name = self._name(key)
+        near = self._near.find(name)
+        if near is not None:
+            self.near_hits += 1
+            return near.value  # type: ignore[no-any-return]  # put in under this name
+        shape = shape_of(read, as_type)
+        found: T = await self._find(Wanted(self._with_tags(name, tags), shape, ttl, stale, loaded))
+        return found
+
+    async def get(self, key: str, as_type: type[T], *, tags: Iterable[str] = ()) -> T | None:
+        """The entry of this key if there is one; `tags` as it was stored with. Loads nothing."""
+        names = self._with_tags(self._name(key), tags)
+        near = self._near.find(names[0])
+        if near is not None:
+            return near.value  # type: ignore[no-any-return]  # put in under this name
+        remote = await self._remote(names)
+        entry = None
+        shape: Shape[T] = shape_of_type(as_type)
+        if remote is not None:
+            with contextlib.suppress(*FAILURES):
+                entry = await remote.look(shape.digest)
+        with contextlib.suppress(ValueError):
+            return None if entry is None else shape.decode(entry.text)
+        return None
+
+    def forget(self, invalidations: Iterable[Invalidation]) -> None:
+        """After a commit: this process forgets at once, and tells Redis without waiting.
+
+        Whatever it asks Redis from now on is asked after that, on the same connection.
+        """
+        for invalidation in invalidations:
+            name = invalidation.name(self._keyspace)
+            self._near.forget((name,))
+            self._flights.forget((name,))
+            self._tell(name, invalidation)
+
+    async def tell(self, invalidations: Sequence[Invalidation]) -> None:
+        """Have Redis forget, for sure. Raises `RedisUnreachableError`. Twice is once."""
+        names = [each.name(self._keyspace) for each in invalidations]
+        route = self._open_route()
+        await route.wait(TELL_TIMEOUT)
+        try:
+            answers = []
+            for name, invalidation in zip(names, invalidations, strict=True):
+                link = route.link_for(name)
+                if link is None:
+                    raise LinkLostError("the connection to Redis is not open")
+                answers.append(invalidation.send(link, name))
+            await asyncio.gather(*answers)
+        except FAILURES as error:
+            route.refused(error)
+            raise RedisUnreachableError(
+                f"Redis at {redact(self._url)} could not be told what to forget: {error}",
+                hint="It waits in PostgreSQL and is told when Redis is back. Check REDIS_URL.",
+            ) from error
+
+    async def close(self) -> None:
+        """Close the connection, and cancel what is being loaded."""
+        for task in self._refreshes:
+            task.cancel()
+        await asyncio.gather(*self._refreshes, return_exceptions=True)
+        await self._flights.close()
+        if self._route is not None:
+            await self._route.close()
+        self._near.clear()
+
+    async def _find(self, wanted: Wanted) -> Any:
+        remote = await self._remote(wanted.names)
+        if remote is None:
+            return await self._flights.join(wanted.names, lambda: self._load_alone(wanted))
+        ticket = self._near.ticket(wanted.names)
+        entry = None
+        try:
+            entry = await remote.look(wanted.shape.digest)
+            if entry is not None:
+                with contextlib.suppress(ValueError):
+                    return self._decoded(remote, wanted, entry, ticket)
+        except FAILURES as error:
+            self._note(error)
+        finally:
+            self._near.give_back(ticket)
+        is_forced = entry is not None
+        return await self._flights.join(
+            wanted.names, lambda: self._load(remote, wanted, is_forced=is_forced)
+        )
+
+    def _decoded(self, remote: Remote, wanted: Wanted, entry: Entry, ticket: Ticket) -> Any:
+        """Raises `ValueError` when it does not decode, or is older than this caller takes."""
+        left = (entry.fresh_until_ms - remote.link.now_ms()) / 1000
+        if left <= 0 and not wanted.stale:
+            raise ValueError("stale")
+        value = wanted.shape.decode(entry.text)
+        self.redis_hits += 1
+        if left <= 0:
+            self._refresh(remote, wanted)
+        self._near.put(ticket, value, min(left, LONGEST_NEAR_SECONDS), len(entry.text))
+        return value
+
+    async def _load(self, remote: Remote, wanted: Wanted, *, is_forced: bool) -> Any:
+        """Load under the lease, or take what another process loaded."""
+        lease: Lease | None = None
+        try:
+            got = await remote.lease(wanted.shape.digest, is_forced=is_forced)
+            if isinstance(got, Entry):
+                with contextlib.suppress(ValueError):
+                    return wanted.shape.decode(got.text)
+            lease = got if isinstance(got, Lease) else None
+        except FAILURES as error:
+            self._note(error)
+        if lease is None:
+            return await self._load_alone(wanted)
+        try:
+            self.loads += 1
+            value, seen_below = await wanted.load()
+            text = wanted.shape.encode(value)
+        except BaseException:
+            with contextlib.suppress(*FAILURES):
+                # Only sent: whoever was cancelled does not wait.
+                remote.give_back(lease)
+            raise
+        with contextlib.suppress(*FAILURES):
+            await self._fill(remote, wanted, lease, text, seen_below)
+        return value
+
+    async def _fill(
+        self, remote: Remote, wanted: Wanted, lease: Lease, text: bytes, seen_below: int | None
+    ) -> None:
+        if len(text) > LARGEST_VALUE_BYTES:
+            log.warning("A value is too large to be cached", extra={"entry": wanted.names[0]})
+            remote.give_back(lease)
+            return
+        packed = pack(wanted.shape.digest, lease.versions, text)
+        if not await remote.fill(lease, packed, wanted.ttl, wanted.stale, seen_below):
+            self.refused_fills += 1
+
+    async def _load_alone(self, wanted: Wanted) -> Any:
+        """Without Redis: kept in this process only, and for a moment. With it: not kept."""
+        ticket = self._near.ticket(wanted.names)
+        try:
+            self.loads += 1
+            value, _ = await wanted.load()
+            text = wanted.shape.encode(value)
+            if self._route is None or self._route.link_for(wanted.names[0]) is None:
+                lasts = min(NEAR_SECONDS_ALONE, wanted.ttl.total_seconds())
+                self._near.put(ticket, value, lasts, len(text))
+        finally:
+            self._near.give_back(ticket)
+        return value
+
+    def _refresh(self, remote: Remote, wanted: Wanted) -> None:
+        """Load anew, for the next ones: this one is served what there is."""
+        if wanted.names[0] in self._flights:
+            return
+
+        async def refresh() -> None:
+            try:
+                await self._flights.join(
+                    wanted.names, lambda: self._load(remote, wanted, is_forced=True)
+                )
+            except Exception:
+                log.warning(
+                    "A stale value could not be loaded anew; it is served on",
+                    extra={"entry": wanted.names[0]},
+                    exc_info=True,
+                )
+
+        task = asyncio.create_task(refresh(), name=f"cache refresh {wanted.names[0]}")
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+
+    async def _remote(self, names: Sequence[str]) -> Remote | None:
+        route = self._open_route()
+        if not route.is_tried:
+            await route.wait(self.FIRST_WAIT)
+        return Remote.at(route, names)
+
+    def _open_route(self) -> Route | ClusterRoute:
+        if self._route is None:
+            address = RedisAddress.parse(self._url)
+            kind = ClusterRoute if address.kind == "cluster" else Route
+            self._route = kind(address, self._changed, self._reopened)
+        return self._route
+
+    def _changed(self, redis_keys: Sequence[str] | None) -> None:
+        """Redis says that these have changed; None: anything may have."""
+        if redis_keys is None:
+            self._near.clear()
+        else:
+            self._near.forget([name_of(key) for key in redis_keys])
+
+    def _reopened(self) -> None:
+        """Before anyone asks the new connection: tell what could not be told."""
+        self._near.clear()
+        unsent, self._unsent = self._unsent, {}
+        for name, invalidation in unsent.items():
+            self._tell(name, invalidation)
+
+    def _tell(self, name: str, invalidation: Invalidation) -> None:
+        link = None if self._route is None else self._route.link_for(name)
+        try:
+            if link is None:
+                raise LinkLostError("the connection to Redis is not open")
+            answer = invalidation.send(link, name)
+        except LinkLostError:
+            self._keep_unsent(name, invalidation)
+        else:
+            answer.add_done_callback(
+                lambda done: (
+                    self._keep_unsent(name, invalidation)
+                    if not done.cancelled() and done.exception()
+                    else None
+                )
+            )
+
+    def _keep_unsent(self, name: str, invalidation: Invalidation) -> None:
+        while len(self._unsent) >= MOST_UNSENT:
+            del self._unsent[next(iter(self._unsent))]
+        self._unsent[name] = invalidation
+
+    def _note(self, error: Exception) -> None:
+        if self._route is not None:
+            self._route.refused(error)
+
+    def _name(self, key: str) -> str:
+        tenant = self._tenant()
+        name = self._names.get((tenant, key))
+        if name is None:
+            if len(self._names) >= MOST_NAMES:
+                self._names.clear()
+            name = self._keyspace.entry(tenant, bounded(key))
+            self._names[tenant, key] = name
+        return name
+
+    def _with_tags(self, name: str, tags: Iterable[str]) -> Sequence[str]:
+        """The entry's name, then those of its tags in one order."""
+        tenant = self._tenant()
+        return (name, *(self._keyspace.tag(tenant, bounded(tag)) for tag in sorted(set(tags))))
