@@ -1,0 +1,144 @@
+"""Files that were made to hurt, and files that merely are broken: a clear word, and no more."""
+
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pikepdf
+import psutil
+import pytest
+from PIL import Image
+
+from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
+from systems.pdf_translator.pdf.sandbox import read_pages, write_pages
+from tests.systems.pdf_translator import samples
+
+LIMITS = PdfLimits(memory_bytes=512 * 1024 * 1024)
+
+
+def encrypted(path: Path) -> None:
+    pdf = pikepdf.open(samples.drawn(path.with_suffix(".plain"), samples.table))
+    pdf.save(path, encryption=pikepdf.Encryption(owner="owner", user="user"))
+
+
+def truncated(path: Path) -> None:
+    whole = samples.drawn(path.with_suffix(".plain"), samples.table).read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+
+
+def without_pages(path: Path) -> None:
+    pikepdf.new().save(path)
+
+
+def two_thousand_pages(path: Path) -> None:
+    pdf = pikepdf.new()
+    for _ in range(2000):
+        pdf.add_blank_page()
+    pdf.save(path)
+
+
+def scanned(path: Path) -> None:
+    Image.new("RGB", (200, 300), (240, 240, 240)).save(path, "PDF")
+
+
+def million_objects(path: Path) -> None:
+    """A million drawn lines in 30 kB."""
+    samples.with_operators(path, b"0 0 m 1 1 l S\n" * 1_000_000)
+
+
+def bomb(path: Path) -> None:
+    """More spaces than there is memory, in a small file."""
+    samples.with_operators(path, b" " * LIMITS.memory_bytes)
+
+
+def many_letters(path: Path) -> None:
+    samples.with_operators(path, b"BT /F1 1 Tf " + b"9 0 Td (abcdefgh) Tj " * 20_000 + b"ET")
+
+
+BAD: list[tuple[Callable[[Path], object], Reason]] = [
+    (lambda path: path.write_bytes(b"plain words"), Reason.NO_PDF),
+    (lambda path: path.write_bytes(b""), Reason.NO_PDF),
+    (lambda path: path.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 99), Reason.DAMAGED),
+    (truncated, Reason.DAMAGED),
+    (encrypted, Reason.ENCRYPTED),
+    (without_pages, Reason.NO_PAGES),
+    (two_thousand_pages, Reason.TOO_MANY_PAGES),
+    (scanned, Reason.NO_TEXT),
+    (million_objects, Reason.TOO_COMPLEX),
+    (bomb, Reason.TOO_COMPLEX),
+    (many_letters, Reason.TOO_COMPLEX),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), BAD, ids=lambda value: getattr(value, "__name__", value)
+)
+async def test_a_bad_file_is_refused_with_its_reason(
+    tmp_path: Path, make: Callable[[Path], object], reason: Reason
+) -> None:
+    """The reader gets a sentence, the worker lives, and no process is left."""
+    make(tmp_path / "bad.pdf")
+    with pytest.raises(PdfRefusedError) as refused:
+        async for _ in read_pages(tmp_path / "bad.pdf", LIMITS):
+            pass
+    assert refused.value.reason is reason
+    assert not psutil.Process().children(recursive=True)
+
+
+async def test_a_file_of_too_many_bytes_is_not_even_opened(tmp_path: Path) -> None:
+    """Size is asked of the file system."""
+    path = samples.drawn(tmp_path / "table.pdf", samples.table)
+    with pytest.raises(PdfRefusedError) as refused:
+        async for _ in read_pages(path, PdfLimits(size_bytes=100)):
+            pass
+    assert refused.value.reason is Reason.TOO_LARGE
+
+
+async def test_pages_come_one_by_one_and_are_written_back(tmp_path: Path) -> None:
+    """The way of the job: read, translate, write."""
+    source = samples.drawn(tmp_path / "table.pdf", samples.table)
+    pages = [page async for page in read_pages(source)]
+    assert [(page.number, page.of) for page in pages] == [(0, 1)]
+    assert pages[0].blocks[5].text == "programs"
+    assert not pages[0].blocks[5].is_wordless
+    target = tmp_path / "out.pdf"
+    assert [n async for n in write_pages(source, target, {0: {5: "programas"}})] == [0]
+    again = [page async for page in read_pages(target)]
+    assert sorted(block.text for block in again[0].blocks)[-2:] == ["programas", "settings"]
+
+
+async def test_a_caller_who_goes_away_leaves_no_process(tmp_path: Path, data_folder: Path) -> None:
+    """A cancelled job must not leave its child reading."""
+    pages = read_pages(data_folder / "fhs-3.0.pdf")
+    await anext(pages)
+    assert psutil.Process().children(recursive=True)
+    await pages.aclose()
+    assert not psutil.Process().children(recursive=True)
+
+
+async def test_a_child_that_is_killed_ends_in_a_refusal(data_folder: Path) -> None:
+    """By the kernel when memory runs out, for instance."""
+    pages = read_pages(data_folder / "fhs-3.0.pdf")
+    await anext(pages)
+    (child,) = psutil.Process().children(recursive=True)
+    child.send_signal(signal.SIGKILL)
+    with pytest.raises(PdfRefusedError) as refused:
+        async for _ in pages:
+            pass
+    assert refused.value.reason is Reason.TOO_SLOW
+
+
+async def test_the_child_knows_no_variable_of_ours(
+    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes it over by a hostile file finds no secret, and may not grow or write much."""
+    monkeypatch.setenv("BEDPLATE_SECRET_KEY", "canary")
+    pages = read_pages(data_folder / "fhs-3.0.pdf")
+    await anext(pages)
+    (child,) = psutil.Process().children(recursive=True)
+    assert "canary" not in "".join(child.environ().values())
+    if hasattr(child, "rlimit"):
+        assert child.rlimit(resource.RLIMIT_CORE) == (0, 0)
+        assert child.rlimit(resource.RLIMIT_AS)[1] == PdfLimits().memory_bytes
+    await pages.aclose()
