@@ -70,12 +70,9 @@ async def check(
     also: Mapping[str, Probe] = MappingProxyType({}),
 ) -> Report:
     """Ask every service at once, and `also` these. Takes `limit` at most; never raises."""
-    probes: dict[str, Probe] = {
-        "database": _probe_database,
-        "redis": _probe_redis,
-        "relay": _probe_relay,
-        **also,
-    }
+    probes: dict[str, Probe] = {"database": _probe_database, "relay": _probe_relay, **also}
+    if layer.settings.redis_url is not None:
+        probes["redis"] = _probe_redis
     if layer.settings.has_files:
         probes["s3"] = _probe_s3
     found = await asyncio.gather(*(_run(probe, layer, limit) for probe in probes.values()))

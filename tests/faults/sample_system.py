@@ -1,7 +1,8 @@
 """A small system for faults: orders that hold a row, a job, a cache key and a file each.
 
-`python -m tests.faults.sample_system api|relay|worker` is each of its processes. What a job does is
-one row of `fault_effects`, by its fenced unit of work, so that a test counts what was committed.
+`python -m tests.faults.sample_system api|relay|worker|direct` is each of its processes. What a job
+does is one row of `fault_effects`, by its fenced unit of work, so that a test counts what was
+committed.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from fastapi import Body, FastAPI
 from sqlalchemy import MetaData, text
 
 from bedplate.celery import run_worker
+from bedplate.cli.direct import work_directly
 from bedplate.delivery.broker import Broker
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.relay import Relay
@@ -249,4 +251,6 @@ if __name__ == "__main__":
         # By its importable name, as a worker finds a system.
         from tests.faults.sample_system import SYSTEM as FOUND
 
+        if what == "direct":
+            sys.exit(asyncio.run(work_directly([FOUND], concurrency=4)))
         sys.exit(run_worker([FOUND]))

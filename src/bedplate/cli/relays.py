@@ -1,4 +1,7 @@
-"""One relay per system in this process, until SIGINT or SIGTERM. Called by `relay`."""
+"""One relay and one scheduler per system in this process, until SIGINT or SIGTERM.
+
+Called by `relay`.
+"""
 
 import asyncio
 import contextlib
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from bedplate.delivery.relay import run_relays
+from bedplate.jobs.scheduler import Scheduler
 from bedplate.layer import DataLayer
 from bedplate.migrations.readiness import SchemaReadiness, wait_until_current
 from bedplate.project import Project
@@ -34,5 +38,9 @@ async def relay_all(project: Project, *, patience: timedelta, on_ready: Callable
                 await opened.enter_async_context(DataLayer(schema.settings, name=entry.name))
                 for entry, schema in zip(entries, schemas, strict=True)
             ]
-            on_ready()
-            await run_relays(layers)
+            async with asyncio.TaskGroup() as group:
+                for entry, layer in zip(entries, layers, strict=True):
+                    scheduler = Scheduler(layer, load_system(project, entry).tasks)
+                    group.create_task(scheduler.run(), name=f"schedule {layer.name}")
+                on_ready()
+                group.create_task(run_relays(layers), name="relays")

@@ -83,7 +83,12 @@ class Stand:
     @property
     def embeds_redis(self) -> bool:
         """Whether Redis is to be embedded."""
-        return not self.is_production and self.redis_url is None
+        return not self.is_production and self.redis_url is None and self.wants_redis
+
+    @property
+    def wants_redis(self) -> bool:
+        """Whether there is to be a Redis at all; without one, jobs come from PostgreSQL itself."""
+        return is_true(self.variables.get("BEDPLATE_REDIS", "1"))
 
     @property
     def embeds_files(self) -> bool:
@@ -154,9 +159,10 @@ class Stand:
             for entry in self.project.systems
             if entry.name not in self.databases
         ]
-        missing += [
-            name for name in ("REDIS_URL", "BEDPLATE_SECRET_KEY") if name not in self.variables
-        ]
+        needed = (
+            ("REDIS_URL", "BEDPLATE_SECRET_KEY") if self.wants_redis else ("BEDPLATE_SECRET_KEY",)
+        )
+        missing += [name for name in needed if name not in self.variables]
         if missing:
             raise ProductionRefusedError(
                 f"BEDPLATE_ENV=production embeds no server, and {', '.join(missing)} "

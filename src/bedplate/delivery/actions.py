@@ -15,6 +15,8 @@ Action = Callable[[DataLayer, Sequence[Message]], Awaitable[None]]
 
 async def invalidate(layer: DataLayer, messages: Sequence[Message]) -> None:
     """Have the cache forget keys and tags: doing it twice is doing it once."""
+    if layer.settings.redis_url is None:
+        return  # nothing is cached that another process could have
     await layer.cache.tell(outbox.invalidations(messages))
 
 

@@ -31,7 +31,7 @@ from bedplate.delivery.sweeper import count_outstanding, sweep
 from bedplate.delivery.wakeup import Listener
 from bedplate.errors import BedplateError, UnreachableError
 from bedplate.failpoints import failpoint
-from bedplate.jobs import ledger
+from bedplate.jobs import direct_claims, ledger
 from bedplate.jobs.ledger import SentJob
 from bedplate.layer import DataLayer
 from bedplate.rows.driver import DriverConnection, DriverTransaction, fetch
@@ -69,12 +69,15 @@ class Delivered:
 
 
 class Relay:
-    """Delivers for one layer, whose owner's database it uses. The layer is opened by the caller."""
+    """Delivers for one layer, whose owner's database it uses. The layer is opened by the caller.
+
+    Without a broker, and for queues that direct workers serve, no job is sent.
+    """
 
     def __init__(
         self,
         layer: DataLayer,
-        broker: Broker,
+        broker: Broker | None,
         *,
         actions: Mapping[str, Action] = ACTIONS,
         poll: timedelta = POLL,
@@ -97,6 +100,7 @@ class Relay:
         )
         self._listener = Listener(self._owner)
         self._outstanding: Counter[str] = Counter()
+        self._served_directly: frozenset[str] = frozenset()
         self._counted_at = 0.0
         self._next_sweep = 0.0
         self._to_database = Backoff("database")
@@ -147,6 +151,7 @@ class Relay:
 
     async def _sweep(self) -> int:
         self._next_sweep = time.monotonic() + self._poll.total_seconds()
+        self._served_directly = await direct_claims.served_directly(self._connection)
         swept = await sweep(
             self._connection, self._broker, self._layer.name, deadline=self._deadline
         )
@@ -161,26 +166,28 @@ class Relay:
         return [queue for queue, sent in self._outstanding.items() if sent >= self._window]
 
     async def _deliver(self) -> Delivered:
-        jobs = await self._send_jobs() if self._to_broker.is_open else []
+        broker = self._broker if self._to_broker.is_open else None
+        jobs = [] if broker is None else await self._send_jobs(broker)
         messages, is_more = await self._act_on_messages()
         # Of a group one job is sent at a time: fewer than a batch may have come of a full one.
         is_more = is_more or len(jobs) == self._batch or any(job.is_grouped for job in jobs)
         return Delivered(len(jobs), messages, is_more=is_more)
 
-    async def _send_jobs(self) -> list[SentJob]:
+    async def _send_jobs(self, broker: Broker) -> list[SentJob]:
         if self._full_queues() and time.monotonic() - self._counted_at > REFILL.total_seconds():
             self._note_outstanding(await count_outstanding(self._connection))
         # One statement that commits by itself: a relay that is stopped here holds no lock.
         taken = await ledger.take_ready(
-            self._connection, self._batch, deadline=self._deadline, full_queues=self._full_queues()
+            self._connection,
+            self._batch,
+            deadline=self._deadline,
+            full_queues={*self._full_queues(), *self._served_directly},
         )
         if not taken:
             return []
         failpoint("relay.after_mark")
         try:
-            await self._broker.publish(
-                [WakeUp(self._layer.name, job.queue, job.id) for job in taken]
-            )
+            await broker.publish([WakeUp(self._layer.name, job.queue, job.id) for job in taken])
         except UnreachableError as error:
             self._to_broker.fail(error)
             await fetch(self._connection, TAKE_BACK, ids=[job.id for job in taken])
@@ -242,12 +249,13 @@ async def run_relays(layers: Sequence[DataLayer]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         brokers: dict[str, Broker] = {}
         for layer in layers:
-            url = layer.settings.redis()
-            if url not in brokers:
+            if layer.settings.redis_url is not None and layer.settings.redis() not in brokers:
+                url = layer.settings.redis()
                 brokers[url] = await stack.enter_async_context(Broker(url))
         async with asyncio.TaskGroup() as group:
             for layer in layers:
-                relay = Relay(layer, brokers[layer.settings.redis()])
+                has_broker = layer.settings.redis_url is not None
+                relay = Relay(layer, brokers[layer.settings.redis()] if has_broker else None)
                 group.create_task(relay.run(), name=f"relay {layer.name}")
                 if layer.settings.has_files:
                     sweeper = FileSweeper(layer)

@@ -40,7 +40,7 @@ class StandIn:
     def __init__(
         self,
         layer: DataLayer,
-        broker: Broker,
+        broker: Broker | None,
         *,
         patience: timedelta = PATIENCE,
         interval: timedelta = INTERVAL,

@@ -49,18 +49,18 @@ class Swept:
 
 
 async def sweep(
-    connection: AnyConnection, broker: Broker, system: str, *, deadline: timedelta
+    connection: AnyConnection, broker: Broker | None, system: str, *, deadline: timedelta
 ) -> Swept:
     """One pass over the deadlines of a system's jobs. `connection` is the owner's, one transaction
     a statement.
 
-    Needs no broker: with it down, overdue jobs are simply ready again.
+    Needs no broker: without it, or with it down, overdue jobs are simply ready again.
     """
     rows = await fetch(connection, OUTSTANDING)
     busy = [
         queue
         for queue, sent, overdue in rows
-        if overdue and await _is_whole(broker, system, queue, sent)
+        if overdue and broker is not None and await _is_whole(broker, system, queue, sent)
     ]
     if busy:
         await fetch(connection, WAIT_LONGER, queues=busy, deadline=deadline)

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,8 +47,8 @@ UPDATE bedplate.jobs
    AND (state = 'sent'
         OR (state = 'ready' AND run_at <= clock_timestamp())
         OR (state = 'running' AND lease_until <= clock_timestamp() AND crashes + 1 < :max_crashes))
-RETURNING task, queue, arguments, arguments_version, attempt, max_attempts, fence, tenant, actor,
-          trace_context
+RETURNING task, queue, arguments, arguments_version, attempt, max_attempts, fence, group_key,
+          tenant, actor, trace_context
 """)
 
 # Another job of the group runs: the relay sends this one when that has ended.
@@ -94,6 +94,7 @@ class Claim:
     fence: int
     task: str
     queue: str
+    group_key: str | None
     arguments: dict[str, Any]
     arguments_version: int
     attempt: int
@@ -122,7 +123,16 @@ async def claim(
     except asyncpg.UniqueViolationError:
         await connection.fetch(PUT_BACK_SENT, id=job_id)
         return None
-    return None if row is None else _claim_of(job_id, row)
+    return None if row is None else claim_of(row, job_id)
+
+
+def claim_of(row: Mapping[str, Any], job_id: UUID) -> Claim:
+    """The claim that a claiming statement returned; its JSON may come as text."""
+    fields = {name: value for name, value in row.items() if name != "id"}
+    for name in ("arguments", "trace_context"):
+        if isinstance(fields[name], str):
+            fields[name] = json.loads(fields[name])
+    return Claim(id=job_id, **fields)
 
 
 async def put_back(
@@ -254,10 +264,3 @@ class Heartbeat:
         if self._connection is not None:
             with contextlib.suppress(OSError, asyncpg.InterfaceError, TimeoutError):
                 await self._connection.close(timeout=1)
-
-
-def _claim_of(job_id: UUID, row: asyncpg.Record) -> Claim:
-    fields = dict(row)
-    for name in ("arguments", "trace_context"):
-        fields[name] = None if fields[name] is None else json.loads(fields[name])
-    return Claim(id=job_id, **fields)

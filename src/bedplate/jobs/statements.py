@@ -227,7 +227,8 @@ SELECT id
 
 # How long the next job of each queue has waited, the longest of them: one look into the index per
 # lane, so that a backlog of a million costs no more than one job. Jobs of a busy group wait
-# rightly, and so do those of a queue of which as much was sent as workers can take.
+# rightly, and so do those of a queue of which as much was sent as workers can take, or which direct
+# workers serve.
 READY_LAG = text("""
 WITH busy_queue AS MATERIALIZED (
     SELECT queue
@@ -235,6 +236,10 @@ WITH busy_queue AS MATERIALIZED (
      WHERE state = 'sent'
      GROUP BY queue
     HAVING count(*) >= :enough
+     UNION
+    SELECT queue
+      FROM bedplate.direct_queues
+     WHERE lease_until > clock_timestamp()
 ), next AS (
     SELECT DISTINCT ON (lane.queue) lane.queue, job.run_at
       FROM bedplate.ready_lanes() AS lane

@@ -131,5 +131,6 @@ jobs = Table(
         "lease_until",
         postgresql_where=text("state IN ('sent', 'running')"),
     ),
+    Index("ix_jobs_dead", "id", postgresql_where=text("state = 'dead'")),
     postgresql_with=CHURN,
 )

@@ -5,6 +5,9 @@
 
     job_id = uow.enqueue(translate.with_options(group_key="…"), translation_id)
 
+    @task(cron="0 3 * * *", time_zone="Europe/Berlin")
+    async def report(job: JobRun, tick: datetime) -> None: ...
+
 Arguments are checked twice: by the type checker at the call (`Task` carries the signature), and
 by `encode` when the job is enqueued, so that what cannot be run is refused before the commit.
 """
@@ -15,18 +18,24 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from bedplate.errors import ArgumentsError, UnknownTaskError
+from bedplate.jobs.schedules import Schedule, schedule_of
 
 if TYPE_CHECKING:
     from bedplate.jobs.run import JobRun
 
 P = ParamSpec("P")
 
+# Older arguments, as `encode` made them, and their version, to those of the present version.
+Upgrade = Callable[[int, dict[str, Any]], dict[str, Any]]
+
+# A periodic task that has a parameter of this name is given the time that it was due.
+TICK = "tick"
 DEFAULT_QUEUE = "default"
 DEFAULT_ATTEMPTS = 5
 _BINDABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -63,6 +72,8 @@ class Task(Generic[P]):
     max_attempts: int = DEFAULT_ATTEMPTS
     lease: timedelta | None = None
     args_version: int = 1
+    upgrade: Upgrade | None = None
+    schedule: Schedule | None = None
     options: TaskOptions = TaskOptions()
 
     def with_options(
@@ -101,6 +112,21 @@ class Task(Generic[P]):
         except ValidationError as error:
             raise self._refusal(_first_reason(error)) from error
         return {str(each.alias): getattr(model, name) for name, each in _fields(model)}
+
+    def decode_version(self, version: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """As `decode`, of arguments that older code made. Raises `ArgumentsError`."""
+        if version == self.args_version or self.upgrade is None:
+            return self.decode(arguments)
+        try:
+            upgraded = self.upgrade(version, dict(arguments))
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._refusal(f"upgrade from version {version} failed: {error}") from error
+        return self.decode(upgraded)
+
+    def encode_tick(self, tick: datetime) -> dict[str, Any]:
+        """The arguments of the job of one tick. Raises `ArgumentsError`."""
+        parameters = _parameters_of(self.function).signature.parameters
+        return cast("Task[...]", self).encode(**({TICK: tick} if TICK in parameters else {}))
 
     def _refusal(self, reason: str) -> ArgumentsError:
         return ArgumentsError(
@@ -147,22 +173,39 @@ def task(
     max_attempts: int = DEFAULT_ATTEMPTS,
     lease: timedelta | None = None,
     args_version: int = 1,
+    upgrade: Upgrade | None = None,
+    every: timedelta | None = None,
+    cron: str | None = None,
+    time_zone: str | None = None,
     name: str | None = None,
 ) -> "Callable[[Callable[Concatenate[JobRun, P], Awaitable[None]]], Task[P]]":
     """Make an async function a task. Its first parameter is the `JobRun`.
 
     `max_attempts` counts runs that raise; `lease` is how long a silent worker keeps the job
-    (default: the settings'); `args_version` is raised when the signature changes its meaning.
-    Raises `ArgumentsError` when the signature cannot be stored as JSON by name.
+    (default: the settings'); `args_version` is raised when the signature changes its meaning, and
+    `upgrade(version, arguments)` makes present arguments of those that older code enqueued.
+    `every`, or `cron` in `time_zone` (default UTC), runs it by itself: see `schedules.py`. Raises
+    `ArgumentsError` when the signature cannot be stored as JSON by name, `ValueError` for the rest.
     """
     if max_attempts < 1:
         raise ValueError(f"max_attempts is {max_attempts}, and must be 1 or more")
+    schedule = schedule_of(every, cron, time_zone)
 
     def declare(function: "Callable[Concatenate[JobRun, P], Awaitable[None]]") -> Task[P]:
         _check_signature(function)
-        return Task(
-            function, name or _derived_name(function), queue, max_attempts, lease, args_version
+        declared = Task(
+            function,
+            name or _derived_name(function),
+            queue,
+            max_attempts,
+            lease,
+            args_version,
+            upgrade,
+            schedule,
         )
+        if schedule is not None:
+            _check_periodic(declared)
+        return declared
 
     return declare
 
@@ -234,6 +277,17 @@ def _check_signature(function: Callable[..., Any]) -> None:
             raise ArgumentsError(
                 f"task {where} has the parameter {each}",
                 hint="Arguments are stored by name: no *args, **kwargs or positional-only ones.",
+            )
+
+
+def _check_periodic(declared: Task[Any]) -> None:
+    """Nobody gives arguments to a periodic job: each must have a default, but for the tick."""
+    parameters = _parameters_of(declared.function).signature.parameters.values()
+    for each in parameters:
+        if each.default is inspect.Parameter.empty and each.name != TICK:
+            raise ArgumentsError(
+                f"periodic task {declared.name} has the parameter {each} without a default",
+                hint=f"Give it a default, or call it `{TICK}: datetime` for the time that is due.",
             )
 
 

@@ -139,10 +139,18 @@ class Worker:
             # A duplicate, a message from before a restart, or a forged one.
             log.info("A message names no job to run", extra={"job_id": str(job_id)})
             return self._counted(Outcome.DROPPED)
-        failpoint("worker.after_claim")
-        return self._counted(await self._run_claimed(held))
+        return await self.run_claimed(held)
 
-    async def _run_claimed(self, held: Claim) -> Outcome:
+    async def run_claimed(self, held: Claim) -> Outcome:
+        """Run the attempt that was claimed for this worker's lease. Raises as `run` does."""
+        failpoint("worker.after_claim")
+        outcome = self._counted(await self._run_known(held))
+        if held.group_key is not None:
+            # The group's next job has waited for this one.
+            self._layer.wakeup.request()
+        return outcome
+
+    async def _run_known(self, held: Claim) -> Outcome:
         try:
             task = self._registry[held.task]
             if held.arguments_version > task.args_version:
@@ -153,7 +161,7 @@ class Worker:
         except UnknownTaskError as error:
             return await self._put_back(held, error)
         try:
-            arguments = task.decode(held.arguments)
+            arguments = task.decode_version(held.arguments_version, held.arguments)
         except ArgumentsError as error:
             return await self._fail(held, error, is_final=True)
         return await self._run_task(task, held, arguments)

@@ -2,7 +2,7 @@
 
 Its effects go into one table, by the fenced units of work of the job, so that a test counts what
 was committed. `python -m tests.integration.delivery.sample_system` is its worker; with `relay` as
-argument its relay, in a process that can be killed.
+argument its relay, with `direct` its direct worker, in a process that can be killed.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from sqlalchemy import MetaData, text
 
 from bedplate.celery import run_worker
+from bedplate.cli.direct import work_directly
 from bedplate.delivery.broker import Broker
 from bedplate.delivery.relay import Relay
 from bedplate.errors import LeaseLostError
@@ -138,6 +140,22 @@ async def meet(job: JobRun, others: int) -> None:
         await write(uow, job.id, "done")
 
 
+# How many jobs of one group have been seen at the same time, in this process.
+_inside: Counter[int] = Counter()
+most_at_once = 0
+
+
+@task(name="sample.alone")
+async def alone(job: JobRun, group: int) -> None:
+    """Say how many of its group run at the same time."""
+    global most_at_once
+    _inside[group] += 1
+    most_at_once = max(most_at_once, _inside[group])
+    async with job.finishing() as uow:
+        await write(uow, job.id, "alone")
+        _inside[group] -= 1
+
+
 def _block_until(gate: Path) -> None:
     """Notice nothing meanwhile, not even that another worker has the job."""
     while not gate.exists():
@@ -158,7 +176,7 @@ SYSTEM = System(
     title="Sample",
     metadata=MetaData(),
     create_app=no_application,
-    tasks=(note, nothing, fail, wait_once, block, late, poison, leave, meet),
+    tasks=(note, nothing, fail, wait_once, block, late, poison, leave, meet, alone),
 )
 
 
@@ -172,6 +190,10 @@ async def relay() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["relay"]:
         asyncio.run(relay())
+    elif sys.argv[1:] == ["direct"]:
+        from tests.integration.delivery.sample_system import SYSTEM as FOUND
+
+        sys.exit(asyncio.run(work_directly([FOUND], concurrency=4)))
     else:
         # By its importable name, as a worker finds a system.
         from tests.integration.delivery.sample_system import SYSTEM as FOUND

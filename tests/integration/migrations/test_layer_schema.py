@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 
 import bedplate.delivery.outbox
 import bedplate.files.table
+import bedplate.jobs.direct_claims
+import bedplate.jobs.scheduler
 import bedplate.jobs.table  # noqa: F401 - each adds its tables to LAYER_METADATA
 from bedplate.migrations.layer_schema import layer_revisions, read_applied
 from bedplate.migrations.steps import migration_database

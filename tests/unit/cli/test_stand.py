@@ -145,6 +145,18 @@ def test_complete_production_is_let_through() -> None:
     ).refuse_gaps_in_production()
 
 
+def test_without_redis_none_is_embedded_and_none_is_needed() -> None:
+    """The direct worker takes jobs from PostgreSQL; to forget REDIS_URL is another thing."""
+    assert not _stand(BEDPLATE_REDIS="0").embeds_redis
+    assert _stand(BEDPLATE_REDIS="0").embeds_database
+    _stand(
+        BEDPLATE_ENV="production",
+        DATABASE_URL=MANAGED,
+        BEDPLATE_REDIS="0",
+        BEDPLATE_SECRET_KEY="k" * 40,
+    ).refuse_gaps_in_production()
+
+
 def test_endpoints_name_hosts_and_sockets() -> None:
     """`status` and `wait` connect to them."""
     stand = _stand(

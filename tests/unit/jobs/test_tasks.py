@@ -192,3 +192,57 @@ def test_a_lease_of_its_own_is_kept() -> None:
     async def slow(job: JobRun) -> None: ...
 
     assert (slow.lease, slow.max_attempts, slow.args_version) == (timedelta(minutes=1), 2, 3)
+
+
+@task(name="shop.report", cron="0 3 * * *")
+async def report(job: JobRun, tick: datetime, copies: int = 1) -> None:
+    """A periodic task that wants to know which day it is for."""
+
+
+def test_a_periodic_task_is_given_its_tick() -> None:
+    """A report that is late is still the report of its day."""
+    assert report.decode(report.encode_tick(NOON)) == {"tick": NOON, "copies": 1}
+
+
+def test_a_periodic_task_needs_no_arguments() -> None:
+    """Nobody is there to give them."""
+
+    async def mail(job: JobRun, to: UUID) -> None: ...
+
+    with pytest.raises(ArgumentsError, match="without a default"):
+        task(every=timedelta(minutes=1))(mail)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"every": timedelta(minutes=1), "cron": "* * * * *"}, "not both"),
+        ({"every": timedelta(milliseconds=10)}, "a second or more"),
+        ({"cron": "61 * * * *"}, "never due"),
+        ({"cron": "0 0 30 2 *"}, "never due"),
+        ({"cron": "0 3 * * *", "time_zone": "Mars/Olympus"}, "no time zone"),
+        ({"time_zone": "Europe/Berlin"}, "belongs to cron"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(options: dict[str, Any], why: str) -> None:
+    """At the start of the process, and not in the night when it would be due."""
+    with pytest.raises(ValueError, match=why):
+        task(**options)
+
+
+def double(version: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had sheets, of which a copy has two."""
+    return {"copies": arguments["sheets"] // 2}
+
+
+@task(name="shop.print", args_version=2, upgrade=double)
+async def print_pages(job: JobRun, copies: int) -> None:
+    """A task whose arguments have changed."""
+
+
+def test_older_arguments_are_upgraded() -> None:
+    """Jobs of yesterday's code are run by today's, whatever their arguments were called."""
+    assert print_pages.decode_version(1, {"sheets": 6}) == {"copies": 3}
+    assert print_pages.decode_version(2, {"copies": 6}) == {"copies": 6}
+    with pytest.raises(ArgumentsError, match="upgrade from version 1 failed"):
+        print_pages.decode_version(1, {"pages": 6})
