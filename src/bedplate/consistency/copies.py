@@ -11,7 +11,7 @@ SELECT 'key ' || key AS subject,
        format('it changed at %s, and Redis was not told: %s', created_at,
               coalesce(last_error, 'nobody tried')) AS why
   FROM bedplate.outbox
- WHERE kind = :kind
+ WHERE kind LIKE :kind
    AND created_at < now() - CAST(:patience AS interval)
  ORDER BY created_at
  LIMIT :limit
@@ -23,7 +23,7 @@ async def copies_are_true(subject: Subject) -> Checked:
     """I9: every invalidation was told in time, and Redis is there to be told."""
     hint = "Is a relay running? bedplate relay. A dead message is put back by: bedplate outbox."
     checked = await apply_rules(
-        9, subject, Rule(UNTOLD, hint), count=COUNT_WAITING, kind=outbox.INVALIDATE
+        9, subject, Rule(UNTOLD, hint), count=COUNT_WAITING, kind=f"{outbox.INVALIDATE}%"
     )
     checked.noun = "messages that wait"
     try:
