@@ -9,7 +9,7 @@ never act on one message at a time; a failure sets `not_before` and counts, and 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +78,7 @@ class Message:
     version: int
     payload: dict[str, Any] | None
     attempts: int
+    not_before: datetime
 
 
 # The version is the transaction's id: a reader that does not see it has old rows.
@@ -91,10 +92,11 @@ SELECT r.id, r.kind, r.key, CAST(CAST(pg_current_xact_id() AS text) AS bigint), 
 # By lock and not by position: an id is taken before its commit, so "greater than the last seen"
 # would miss those that commit late.
 TAKE = text("""
-SELECT id, kind, key, version, payload, attempts
+SELECT id, kind, key, version, payload, attempts, not_before
   FROM bedplate.outbox
  WHERE dead_at IS NULL
    AND not_before <= now()
+   AND not_before >= coalesce(CAST(:since AS timestamptz), '-infinity')
    AND NOT kind = ANY(CAST(:skipped AS text[]))
  ORDER BY not_before, id
  LIMIT :limit
@@ -105,6 +107,7 @@ IS_DUE = text("""
 SELECT EXISTS (SELECT FROM bedplate.outbox
                 WHERE dead_at IS NULL
                   AND not_before <= now()
+                  AND not_before >= coalesce(CAST(:since AS timestamptz), '-infinity')
                   AND NOT kind = ANY(CAST(:skipped AS text[])))
 """)
 
@@ -158,22 +161,29 @@ async def insert(connection: AnyConnection, pending: Sequence[PendingMessage]) -
 
 
 async def take(
-    connection: AnyConnection, limit: int, *, skipped: Collection[str] = ()
+    connection: AnyConnection,
+    limit: int,
+    *,
+    skipped: Collection[str] = (),
+    since: datetime | None = None,
 ) -> list[Message]:
     """Up to `limit` due messages, oldest first, locked until the caller's transaction ends.
 
-    `skipped`: kinds whose destination is in backoff. Act, then `delete` or `put_back`, commit.
+    `skipped`: kinds whose destination is in backoff. `since`: none that was due before, see
+    `delivery.progress`. Act, then `delete` or `put_back`, commit.
     """
-    rows = await fetch(connection, TAKE, limit=limit, skipped=list(skipped))
+    rows = await fetch(connection, TAKE, limit=limit, skipped=list(skipped), since=since)
     return [
-        Message(id_, kind, key, version, _decoded(payload), attempts)
-        for id_, kind, key, version, payload, attempts in rows
+        Message(id_, kind, key, version, _decoded(payload), attempts, not_before)
+        for id_, kind, key, version, payload, attempts, not_before in rows
     ]
 
 
-async def is_due(connection: AnyConnection, *, skipped: Collection[str] = ()) -> bool:
+async def is_due(
+    connection: AnyConnection, *, skipped: Collection[str] = (), since: datetime | None = None
+) -> bool:
     """Whether `take` would find anything: asked first, it saves an idle relay a transaction."""
-    rows = await fetch(connection, IS_DUE, skipped=list(skipped))
+    rows = await fetch(connection, IS_DUE, skipped=list(skipped), since=since)
     return bool(rows[0][0])
 
 

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -27,6 +27,7 @@ from bedplate.delivery.backoff import Backoff
 from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.outbox import Message
+from bedplate.delivery.progress import Progress
 from bedplate.delivery.sweeper import count_outstanding, sweep
 from bedplate.delivery.wakeup import Listener
 from bedplate.errors import BedplateError, UnreachableError
@@ -102,6 +103,8 @@ class Relay:
         self._outstanding: Counter[str] = Counter()
         self._served_directly: frozenset[str] = frozenset()
         self._counted_at = 0.0
+        self._in_jobs = Progress()
+        self._in_messages = Progress()
         self._next_sweep = 0.0
         self._to_database = Backoff("database")
         self._to_broker = Backoff("broker")
@@ -176,13 +179,7 @@ class Relay:
     async def _send_jobs(self, broker: Broker) -> list[SentJob]:
         if self._full_queues() and time.monotonic() - self._counted_at > REFILL.total_seconds():
             self._note_outstanding(await count_outstanding(self._connection))
-        # One statement that commits by itself: a relay that is stopped here holds no lock.
-        taken = await ledger.take_ready(
-            self._connection,
-            self._batch,
-            deadline=self._deadline,
-            full_queues={*self._full_queues(), *self._served_directly},
-        )
+        taken = await self._take_ready()
         if not taken:
             return []
         failpoint("relay.after_mark")
@@ -197,12 +194,35 @@ class Relay:
         self._outstanding.update(job.queue for job in taken)
         return taken
 
+    async def _take_ready(self) -> list[SentJob]:
+        for since in self._in_jobs.looks():
+            # One statement that commits by itself: a relay that is stopped here holds no lock.
+            taken = await ledger.take_ready(
+                self._connection,
+                self._batch,
+                deadline=self._deadline,
+                full_queues={*self._full_queues(), *self._served_directly},
+                since=since,
+            )
+            self._in_jobs.note((job.run_at for job in taken), is_whole=since is None)
+            if taken:
+                return taken
+        return []
+
     async def _act_on_messages(self) -> tuple[int, bool]:
         resting = [kind for kind, backoff in self._to_kinds.items() if not backoff.is_open]
-        if not await outbox.is_due(self._connection, skipped=resting):
-            return 0, False
+        for since in self._in_messages.looks():
+            is_due = await outbox.is_due(self._connection, skipped=resting, since=since)
+            if is_due:
+                return await self._act_on_due(resting, since)
+            self._in_messages.note((), is_whole=since is None)
+        return 0, False
+
+    async def _act_on_due(self, resting: Sequence[str], since: datetime | None) -> tuple[int, bool]:
         async with self._connection.transaction() as transaction:
-            taken = await outbox.take(transaction, self._batch, skipped=resting)
+            taken = await outbox.take(transaction, self._batch, skipped=resting, since=since)
+            times = (message.not_before for message in taken)
+            self._in_messages.note(times, is_whole=since is None)
             failpoint("relay.after_take")
             done = 0
             for kind in dict.fromkeys(message.kind for message in taken):

@@ -67,6 +67,7 @@ class SentJob:
     queue: str
     priority: int
     is_grouped: bool
+    run_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,12 @@ async def take_ready(
     *,
     deadline: timedelta = SENT_DEADLINE,
     full_queues: Collection[str] = (),
+    since: datetime | None = None,
 ) -> list[SentJob]:
     """Mark up to `limit` due jobs as sent, by priority, then oldest first. Commit, then publish.
 
-    `full_queues` are left out: what was sent to them waits for workers already.
+    `full_queues` are left out: what was sent to them waits for workers already. `since`: none
+    that was due before, see `delivery.progress`.
     """
     rows = await fetch(
         connection,
@@ -135,6 +138,7 @@ async def take_ready(
         limit=limit,
         deadline=deadline,
         full_queues=list(full_queues),
+        since=since,
     )
     return [SentJob(*row) for row in rows]
 

@@ -42,6 +42,7 @@ WITH due AS MATERIALIZED (
             AND ready.queue = lane.queue
             AND ready.priority = lane.priority
             AND ready.run_at <= now()
+            AND ready.run_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
             AND (ready.group_key IS NULL
                  OR (NOT EXISTS (SELECT FROM bedplate.jobs AS busy
                                   WHERE busy.group_key = ready.group_key
@@ -69,7 +70,9 @@ WITH due AS MATERIALIZED (
        AND job.state = 'ready'
     RETURNING job.id, job.task, job.queue, job.priority, job.run_at, job.group_key
 )
-SELECT id, task, queue, priority, group_key IS NOT NULL FROM sent ORDER BY priority DESC, run_at, id
+SELECT id, task, queue, priority, group_key IS NOT NULL, run_at
+  FROM sent
+ ORDER BY priority DESC, run_at, id
 """)
 
 # A message that was lost is offered again as it is; a worker that went silent counts as a crash.

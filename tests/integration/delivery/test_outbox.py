@@ -31,9 +31,9 @@ async def test_a_message_arrives_as_it_was_written(layer: DataLayer) -> None:
         message = PendingMessage(new_id(), "cache.invalidate", "key", {"a": [1]})
         await outbox.insert(uow.session, [message])
         transaction = await uow.session.scalar(text("SELECT txid_current()"))
-    assert await take(layer) == [
-        Message(message.id, "cache.invalidate", "key", transaction, {"a": [1]}, attempts=0)
-    ]
+    (taken,) = await take(layer)
+    fields = (message.id, "cache.invalidate", "key", transaction, {"a": [1]}, 0)
+    assert taken == Message(*fields, not_before=taken.not_before)
 
 
 async def test_two_relays_never_hold_the_same_message(layer: DataLayer) -> None:
