@@ -18,6 +18,7 @@
     ├── TransactionError (RuntimeError)       the unit of work was used wrongly
     │   └── TransactionEndedError             … after its end
     ├── UnknownStepError (LookupError)        a test names a failpoint that does not exist
+    ├── CommitUnknownError (ConnectionError)  the answer to COMMIT was lost, and nobody knows
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── CursorError (ValueError)              a page's cursor is not one of ours
@@ -162,6 +163,15 @@ class UnknownStepError(BedplateError, LookupError):
     """A test names a failpoint that neither bedplate nor an imported module has."""
 
     code = "step_unknown"
+
+
+class CommitUnknownError(BedplateError, ConnectionError):
+    """The answer to COMMIT was lost, and the server could not be asked what became of it.
+
+    It may be committed: doing it again without looking may do it twice.
+    """
+
+    code = "commit_unknown"
 
 
 class NotFoundError(BedplateError, LookupError):

@@ -46,7 +46,7 @@ async def transact(
     session = AsyncSession(
         database.engine, expire_on_commit=False, sync_session_class=TransactionSession
     )
-    uow = UnitOfWork(session, files)
+    uow = UnitOfWork(session, files, tells_log=database.tells_log)
     with database.translating():
         try:
             with current.opened(uow, database):
@@ -61,7 +61,7 @@ async def transact(
         if uow.is_rollback_only:
             await _abandon(uow, session)
         else:
-            await uninterrupted(_commit(uow, session, after_commit))
+            await uninterrupted(_commit(uow, session, database, after_commit))
 
 
 async def _abandon(uow: UnitOfWork, session: AsyncSession) -> None:
@@ -77,7 +77,10 @@ async def _roll_back(user: asyncio.Task[object] | None, session: AsyncSession) -
 
 
 async def _commit(
-    uow: UnitOfWork, session: AsyncSession, after_commit: Callable[[UnitOfWork], None]
+    uow: UnitOfWork,
+    session: AsyncSession,
+    database: Database,
+    after_commit: Callable[[UnitOfWork], None],
 ) -> None:
-    await commit(session)
+    await commit(session, database, uow.mark)
     after_commit(uow)

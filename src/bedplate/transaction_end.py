@@ -7,12 +7,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from bedplate.errors import TransactionEndedError
 
@@ -25,15 +25,30 @@ ROLLBACK_TIMEOUT = timedelta(seconds=5)
 
 
 class TransactionSession(Session):
-    """A session for one transaction: kept beyond it, it would begin others that nobody ends."""
+    """A session for one transaction: kept beyond it, it would begin others that nobody ends.
+
+    `has_written`: something was flushed, or executed that is no SELECT.
+    """
 
     is_ended = False
+    has_written = False
 
 
 @event.listens_for(TransactionSession, "after_transaction_create")
 def _refuse_another(session: TransactionSession, _transaction: object) -> None:
     if session.is_ended:
         raise ended()
+
+
+@event.listens_for(TransactionSession, "after_flush")
+def _note_flush(session: TransactionSession, _context: object) -> None:
+    session.has_written = True
+
+
+@event.listens_for(TransactionSession, "do_orm_execute")
+def _note_statement(state: ORMExecuteState) -> None:
+    if not state.is_select:
+        cast("TransactionSession", state.session).has_written = True
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -67,11 +82,27 @@ async def discard(session: AsyncSession) -> None:
         await close_session(session)
 
 
+async def give_up(session: AsyncSession) -> None:
+    """Close the connection, which is broken or silent, without another word to it. Never raises."""
+    try:
+        await session.invalidate()
+    except Exception:
+        log.warning("A broken connection could not be closed", exc_info=True)
+    finally:
+        await close_session(session)
+
+
 async def close_session(session: AsyncSession) -> None:
     """Give the connection back; a session of a unit of work cannot be used again."""
     await session.close()
     if isinstance(session.sync_session, TransactionSession):
         session.sync_session.is_ended = True
+
+
+def has_written(session: AsyncSession) -> bool:
+    """Whether something was flushed in here, or executed that is no SELECT."""
+    its = session.sync_session
+    return isinstance(its, TransactionSession) and its.has_written
 
 
 def ended() -> TransactionEndedError:

@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import Executable, Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bedplate import pending
 from bedplate.cache.keys import bounded
 from bedplate.current import running_task
 from bedplate.delivery import outbox
@@ -30,7 +31,8 @@ from bedplate.files.stored_files import StoredFile
 from bedplate.jobs import ledger
 from bedplate.jobs.tasks import Task
 from bedplate.rows.ids import new_id
-from bedplate.transaction_end import ended
+from bedplate.rows.transaction_id import Mark
+from bedplate.transaction_end import ended, has_written
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +43,13 @@ LastStep = Callable[[AsyncSession], Awaitable[None]]
 class UnitOfWork:
     """What is to commit together. Made by `DataLayer.transaction()`, used by one task at a time."""
 
-    def __init__(self, session: AsyncSession, files: Callable[[], FileStore] = no_files) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        files: Callable[[], FileStore] = no_files,
+        *,
+        tells_log: bool = False,
+    ) -> None:
         self._session = session
         self._files = files
         self._jobs: list[ledger.PendingJob] = []
@@ -51,6 +59,9 @@ class UnitOfWork:
         self._failure: BaseException | None = None
         self._user: asyncio.Task[object] | None = None
         self._is_ended = False
+        self._tells_log = tells_log
+        # The transaction's number, known once all is written; None when nothing was.
+        self.mark: Mark | None = None
 
     @property
     def session(self) -> AsyncSession:
@@ -218,10 +229,14 @@ class UnitOfWork:
         with self._turn() as session:
             self.end()
             await session.flush()
-            if self._jobs:
-                await ledger.insert(session, self._jobs)
-            if self._messages:
-                await outbox.insert(session, self._messages)
+            if self.has_deliveries:
+                self.mark = await pending.write(
+                    session, self._jobs, self._messages, tells_log=self._tells_log
+                )
+            elif self._last_steps or has_written(session):
+                self.mark = await pending.read_mark(
+                    session, will_write=bool(self._last_steps), tells_log=self._tells_log
+                )
             for step in self._last_steps:
                 await step(session)
 

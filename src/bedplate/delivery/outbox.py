@@ -156,8 +156,13 @@ SELECT extract(epoch FROM clock_timestamp() - not_before)::double precision AS l
 
 async def insert(connection: AnyConnection, pending: Sequence[PendingMessage]) -> None:
     """Insert messages, in one statement."""
+    await fetch(connection, INSERT, messages=encode(pending))
+
+
+def encode(pending: Sequence[PendingMessage]) -> str:
+    """Messages as the parameter of `INSERT`."""
     rows = [{name: getattr(each, name) for name in PendingMessage.__slots__} for each in pending]
-    await fetch(connection, INSERT, messages=json.dumps(rows, default=str))
+    return json.dumps(rows, default=str)
 
 
 async def take(

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from bedplate.errors import (
     BedplateError,
+    CommitUnknownError,
     ConflictError,
     CursorError,
     DatabaseUnreachableError,
@@ -57,6 +58,11 @@ _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
 )
 # What passes: the caller may try again.
 _PASSING = (UnreachableError, PoolExhaustedError, PendingMigrationError)
+# Not 503, which invites whoever stands between to send it again.
+_UNKNOWN = (
+    "Whether this was stored is not known. Look before you send it again, "
+    "or send it with the same Idempotency-Key."
+)
 _RETRY_AFTER = {"Retry-After": "1"}
 # SQLSTATE classes: 40 is a transaction rolled back by the server (serialization, deadlock);
 # 08 a lost connection, 53 no resources left, 57P shutting down or starting.
@@ -134,6 +140,8 @@ def _from_bedplate_error(error: BedplateError, *, has_hint: bool) -> Problem:
             return Problem(status, error.message, code=error.code, **hint)
     if isinstance(error, _PASSING):
         return _passing(error.code, **hint)
+    if isinstance(error, CommitUnknownError):
+        return Problem(500, _UNKNOWN, code=error.code, **hint)
     return _internal(**hint)
 
 

@@ -113,10 +113,15 @@ async def insert(connection: Connection, pending: Sequence[PendingJob]) -> froze
 
     One is left out when a live job has its task and dedup key.
     """
+    rows = await fetch(connection, statements.INSERT, jobs=encode(pending))
+    return frozenset(row[0] for row in rows)
+
+
+def encode(pending: Sequence[PendingJob]) -> str:
+    """Jobs as the parameter of `statements.INSERT`."""
     # By name, and not by `asdict`, which copies deeply and costs more than all the rest.
     given = [{name: getattr(each, name) for name in PendingJob.__slots__} for each in pending]
-    rows = await fetch(connection, statements.INSERT, jobs=json.dumps(given, default=_as_json))
-    return frozenset(row[0] for row in rows)
+    return json.dumps(given, default=_as_json)
 
 
 async def take_ready(

@@ -9,6 +9,7 @@ returns to it. Behind a transaction pooler the role is set at each BEGIN instead
 prepared by name: the next transaction may be on another server connection.
 """
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -23,16 +24,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from bedplate.errors import BedplateError, TransactionError
 from bedplate.rows.admission import check_role, check_room
 from bedplate.rows.pool import TRUSTED_IDLE, Pool, keep_alive
+from bedplate.rows.transaction_id import ASSIGNED
 from bedplate.rows.unreachable import connection_lost, is_lost, refusal
 from bedplate.urls import DatabaseUrl
 
 if TYPE_CHECKING:
     from bedplate.settings import Settings
 
+log = logging.getLogger("bedplate.rows.database")
+
 # Relay, leases and seeds need few connections as the owner, and share the server's with the API.
 OWNER_POOL_SIZE = 2
 OWNER_MAX_OVERFLOW = 3
 
+READ_LOG = text(f"SELECT {ASSIGNED}")
 # Transaction-local: the one way to say it that a transaction pooler cannot hand to a stranger.
 SET_ROLE = text("SELECT set_config('role', :role, true)")
 
@@ -62,6 +67,8 @@ class Database:
         self.role = role
         self.is_behind_pooler = is_behind_pooler
         self.application_name = application_name
+        # Whether the server tells where its log is; found out when opened.
+        self.tells_log = False
         self._direct_url = direct_url or url
         self._connect_timeout = connect_timeout
         self._most_connections = pool_size + max_overflow
@@ -114,6 +121,7 @@ class Database:
                     await check_role(connection, self.role)
                 if not self.is_behind_pooler:
                     await check_room(connection, self._most_connections)
+            self.tells_log = await self._find_out_log()
         except BaseException:
             await self.close()
             raise
@@ -172,6 +180,17 @@ class Database:
             if not is_lost(error):
                 raise
             raise connection_lost(self.url) from error
+
+    async def _find_out_log(self) -> bool:
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(READ_LOG)
+        except DBAPIError as error:
+            if error.connection_invalidated or is_lost(error.orig):
+                raise
+            log.warning("The server does not tell its log: a lost COMMIT will stay unknown")
+            return False
+        return True
 
     def _make_engine(
         self, pool_size: int, max_overflow: int, timeout: timedelta, recycle: timedelta
