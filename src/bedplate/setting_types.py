@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from bedplate.errors import SettingsError
 from bedplate.redis_address import RedisAddress
-from bedplate.urls import DatabaseUrl
+from bedplate.urls import DatabaseUrl, normalize_redis_url
 
+CERTIFICATE_CHECKS = ("none", "optional", "required")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -36,11 +37,14 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
+    url = normalize_redis_url(value.get_secret_value())
     try:
-        RedisAddress.parse(value.get_secret_value())
+        address = RedisAddress.parse(url)
     except SettingsError as error:
         raise ValueError(error.message.removeprefix("REDIS_URL ")) from None
-    return value
+    if dict(address.options).get("ssl_cert_reqs", "none") not in CERTIFICATE_CHECKS:
+        raise ValueError(f"has an unknown ssl_cert_reqs (one of {', '.join(CERTIFICATE_CHECKS)})")
+    return SecretStr(url)
 
 
 def _s3_endpoint(value: str) -> str:

@@ -7,6 +7,7 @@ pydantic says of a bad value into one line that names the variable and not the v
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -183,6 +184,7 @@ class Settings(BaseSettings):
         found = dict(read_environment() if variables is None else variables)
         if system is not None:
             found.update(prefixed_for(system, found, PER_SYSTEM))
+        _note_pooler(found)
         try:
             settings = cls.model_validate(
                 {
@@ -248,6 +250,13 @@ class Settings(BaseSettings):
         if url is None:
             raise _missing("DATABASE_URL")
         return DatabaseUrl.parse(url.get_secret_value())
+
+
+def _note_pooler(found: dict[str, str]) -> None:
+    """A URL that says it leads to a pooler (`?pgbouncer=true`) need not be told of twice."""
+    with suppress(SettingsError):
+        if DatabaseUrl.parse(found.get("DATABASE_URL", "")).is_marked_pooler:
+            found.setdefault("BEDPLATE_TRANSACTION_POOLER", "true")
 
 
 def _missing(variable: str) -> SettingsError:

@@ -1,8 +1,10 @@
 """Database URLs as providers give them, taken apart once and rendered for each driver.
 
-Accepts `postgres://`, `postgresql://`, `postgresql+asyncpg://`, percent-encoded parts and
-`?sslmode=`. The password is in no repr and no error. No import of a driver: the command line
-reads URLs too.
+Accepts `postgres://`, `postgresql://`, `postgresql+asyncpg://`, percent-encoded parts and the
+parameters that providers add: TLS (`rows/tls.py`), `options`, and what is meant for another client,
+which changes nothing. `channel_binding` is taken and not done: asyncpg has none, so who needs to
+know the server asks for `sslmode=verify-full`. The password is in no repr and no error. No import
+of a driver: the command line reads URLs too.
 """
 
 import re
@@ -14,6 +16,9 @@ from bedplate.errors import SettingsError
 
 SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# What other clients' users write.
+SSL_WORDS = {"true": "require", "1": "require", "no-verify": "require", "false": "disable"}
+TRUE_WORDS = ("true", "1")
 FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
@@ -45,6 +50,7 @@ class DatabaseUrl:
             raise _refusal(variable, "names no database")
         host = query.pop("host", None) or unquote(parts.hostname or "")
         sslmode = query.pop("sslmode", None) or query.pop("ssl", None)
+        sslmode = SSL_WORDS.get(sslmode, sslmode) if sslmode else None
         if sslmode is not None and sslmode not in SSL_MODES:
             raise _refusal(variable, f"has an unknown sslmode (one of {', '.join(SSL_MODES)})")
         return cls(
@@ -74,7 +80,7 @@ class DatabaseUrl:
         return replace(self, user=user, password=password)
 
     def connect_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `asyncpg.connect`."""
+        """Keyword arguments for `asyncpg.connect`, certificates apart."""
         arguments: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
@@ -84,7 +90,15 @@ class DatabaseUrl:
         }
         if self.sslmode is not None:
             arguments["ssl"] = self.sslmode
+        given = dict(self.options).get("options")
+        if given:
+            arguments["server_settings"] = {"options": given}
         return arguments
+
+    @property
+    def is_marked_pooler(self) -> bool:
+        """Whether the URL itself says that it leads to a transaction pooler: `?pgbouncer=true`."""
+        return dict(self.options).get("pgbouncer", "").lower() in TRUE_WORDS
 
     @property
     def is_local(self) -> bool:
@@ -109,6 +123,18 @@ class DatabaseUrl:
             f"{scheme}://{quote(self.user, safe='')}{secret}@{address}"
             f"/{quote(self.database, safe='')}{tail}"
         )
+
+
+def normalize_redis_url(raw: str) -> str:
+    """`ssl_cert_reqs=CERT_NONE`, as Celery writes it, in redis-py's words: `none`."""
+    if "ssl_cert_reqs" not in raw:
+        return raw.strip()
+    parts = urlsplit(raw.strip())
+    query = [
+        (name, value.lower().removeprefix("cert_") if name == "ssl_cert_reqs" else value)
+        for name, value in parse_qsl(parts.query)
+    ]
+    return parts._replace(query=urlencode(query)).geturl()
 
 
 def redact(url: str) -> str:

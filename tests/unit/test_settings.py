@@ -136,3 +136,19 @@ def test_production_refuses_development_values(variable: str, value: str) -> Non
         Settings.load(None, variables)
     assert variable in caught.value.message
     assert caught.value.hint
+
+
+def test_a_url_that_says_pooler_is_taken_at_its_word() -> None:
+    """Supabase's and others' end in ?pgbouncer=true; the variable still has the last word."""
+    url = "postgres://u:p@h:6543/d?pgbouncer=true&connection_limit=1"
+    assert Settings.load(variables={"DATABASE_URL": url}).is_behind_pooler
+    told = {"DATABASE_URL": url, "BEDPLATE_TRANSACTION_POOLER": "false"}
+    assert not Settings.load(variables=told).is_behind_pooler
+
+
+def test_celerys_words_for_certificates_become_redis_pys() -> None:
+    """Providers' documentation is written for the one or for the other."""
+    url = "rediss://:p@h:6379/0?ssl_cert_reqs=CERT_NONE"
+    assert Settings.load(variables={"REDIS_URL": url}).redis().endswith("?ssl_cert_reqs=none")
+    with pytest.raises(SettingsError, match="REDIS_URL has an unknown ssl_cert_reqs"):
+        Settings.load(variables={"REDIS_URL": url.replace("CERT_NONE", "maybe")})

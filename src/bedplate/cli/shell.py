@@ -52,8 +52,19 @@ def search_path(state: StackState | None) -> str:
     return f"{state.client_tools}{os.pathsep}{path}"
 
 
+# What else a URL may say to libpq, and the variables that say it.
+LIBPQ = {
+    "channel_binding": "PGCHANNELBINDING",
+    "options": "PGOPTIONS",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslrootcert": "PGSSLROOTCERT",
+}
+
+
 def postgres_variables(url: DatabaseUrl) -> dict[str, str]:
     """What psql, pg_dump and every other program on libpq read."""
+    options = dict(url.options)
     variables = {
         "PGHOST": url.host,
         "PGPORT": str(url.port),
@@ -61,5 +72,6 @@ def postgres_variables(url: DatabaseUrl) -> dict[str, str]:
         "PGPASSWORD": url.password,
         "PGDATABASE": url.database,
         "PGSSLMODE": url.sslmode or "",
+        **{name: options.get(parameter, "") for parameter, name in LIBPQ.items()},
     }
     return {name: value for name, value in variables.items() if value}

@@ -191,7 +191,12 @@ def body_of(message: WakeUp) -> str:
 
 
 def kombu_url(url: str) -> str:
-    """A Redis URL as kombu writes it: it has a form of its own for sockets."""
+    """A Redis URL as kombu writes it: it has a form of its own for sockets.
+
+    What it says of certificates is left to `tls_options`.
+    """
+    if url.startswith("rediss://"):
+        return url.partition("?")[0]
     if not url.startswith("unix://"):
         return url
     parts = urlsplit(url)
@@ -201,8 +206,27 @@ def kombu_url(url: str) -> str:
 
 
 def tls_options(url: str) -> dict[str, Any] | None:
-    """For rediss:// the server's certificate is checked; left alone, kombu checks none."""
-    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else None
+    """For rediss:// the server's certificate is checked; left alone, kombu checks none.
+
+    Unless the URL says otherwise, as for redis-py: `ssl_cert_reqs=none`, `ssl_ca_certs=FILE`.
+    """
+    if not url.startswith("rediss://"):
+        return None
+    given = dict(parse_qsl(urlsplit(url).query))
+    options: dict[str, Any] = {"ssl_cert_reqs": _CHECKS[given.get("ssl_cert_reqs", "required")]}
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in given:
+            options[name] = given[name]
+    if given.get("ssl_check_hostname", "true").lower() in ("false", "0", "no"):
+        options["ssl_check_hostname"] = False
+    return options
+
+
+_CHECKS = {
+    "required": ssl.CERT_REQUIRED,
+    "optional": ssl.CERT_OPTIONAL,
+    "none": ssl.CERT_NONE,
+}
 
 
 def _failures(connection: Connection | None) -> tuple[type[BaseException], ...]:

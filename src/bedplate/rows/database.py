@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from bedplate.errors import BedplateError, TransactionError
 from bedplate.rows.admission import check_role, check_room
 from bedplate.rows.pool import TRUSTED_IDLE, Pool, keep_alive
+from bedplate.rows.tls import tls_of
 from bedplate.rows.transaction_id import ASSIGNED
 from bedplate.rows.unreachable import connection_lost, is_lost, refusal
 from bedplate.urls import DatabaseUrl
@@ -70,6 +71,8 @@ class Database:
         # Whether the server tells where its log is; found out when opened.
         self.tells_log = False
         self._direct_url = direct_url or url
+        # Read once: a context takes 10 ms, and a pool connects often.
+        self._tls = {each: tls_of(each) for each in (url, self._direct_url)}
         self._connect_timeout = connect_timeout
         self._most_connections = pool_size + max_overflow
         self.engine = self._make_engine(pool_size, max_overflow, pool_timeout, pool_recycle)
@@ -217,7 +220,9 @@ class Database:
 
     async def _connect(self, url: DatabaseUrl, *, is_behind_pooler: bool) -> asyncpg.Connection:
         arguments = url.connect_arguments()
-        arguments["server_settings"] = {"application_name": self.application_name}
+        if self._tls[url] is not None:
+            arguments["ssl"] = self._tls[url]
+        arguments.setdefault("server_settings", {})["application_name"] = self.application_name
         if is_behind_pooler:
             # Unnamed statements only: named ones stay on a server connection that others get.
             arguments["statement_cache_size"] = 0

@@ -70,6 +70,13 @@ def refusal(url: DatabaseUrl, error: Exception, *, role: str | None) -> Bedplate
         state = next((code for words, code in _BY_POOLER if words in str(error)), state)
     if state in _BY_STATE:
         return _unreachable(url, *_BY_STATE[state])
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _unreachable(
+            url,
+            "certificate_refused",
+            f"its certificate is not accepted ({error.verify_message})",
+            "Name the provider's authority: ?sslmode=verify-full&sslrootcert=FILE.pem",
+        )
     if isinstance(error, (ssl.SSLError, asyncpg.ClientConfigurationError)) or _is_about_tls(error):
         return _unreachable(url, "tls_refused", "TLS could not be agreed on", _TLS_HINT)
     if isinstance(error, TimeoutError):

@@ -41,6 +41,7 @@ def test_a_queue_is_named_after_its_system() -> None:
     [
         ("redis://:pw@host:6379/1", "redis://:pw@host:6379/1"),
         ("rediss://host/0", "rediss://host/0"),
+        ("rediss://:pw@host/0?ssl_cert_reqs=none", "rediss://:pw@host/0"),
         ("unix:///run/v.sock", "redis+socket:///run/v.sock?virtual_host=0"),
         ("unix://:pw@/run/v.sock?db=3", "redis+socket://:pw@/run/v.sock?virtual_host=3"),
     ],
@@ -54,6 +55,16 @@ def test_tls_checks_the_certificate() -> None:
     """kombu's default for rediss:// is to check none."""
     assert tls_options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     assert tls_options("redis://host/0") is None
+
+
+def test_tls_is_as_the_url_says() -> None:
+    """A provider's certificate that signs itself, or one of an authority in a file."""
+    assert tls_options("rediss://host/0?ssl_cert_reqs=none") == {"ssl_cert_reqs": ssl.CERT_NONE}
+    assert tls_options("rediss://host/0?ssl_ca_certs=/a.pem&ssl_check_hostname=false") == {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_ca_certs": "/a.pem",
+        "ssl_check_hostname": False,
+    }
 
 
 def test_a_broker_shows_no_password() -> None:
