@@ -6,6 +6,7 @@ through here; `settings.py` types the same mapping. An empty variable counts as 
 
 import os
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from bedplate.errors import SettingsError
@@ -50,13 +51,23 @@ def _only_set(variables: Mapping[str, str | None]) -> dict[str, str]:
 def _read_dotenv(path: Path | None) -> Mapping[str, str | None]:
     if path is None:
         return {}
-    from dotenv import dotenv_values  # 20 ms that most commands in a fresh clone need not pay
+    # 20 ms that most commands in a fresh clone need not pay.
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
-        values = dotenv_values(path)
+        # Not utf-8: Windows' editors put a mark before the first name.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{path} cannot be read: {error.__class__.__name__}",
             hint="Make it a readable UTF-8 text file of NAME=value lines, or remove it.",
         ) from error
-    return values
+    for statement in parse_stream(StringIO(text)):
+        if statement.error:
+            # The library warns and goes on without it. Not the line itself: it may hold a password.
+            raise SettingsError(
+                f"{path}, line {statement.original.line} is no NAME=value",
+                hint="Quote a value that has spaces or #; begin a comment with #.",
+            )
+    return dotenv_values(stream=StringIO(text))

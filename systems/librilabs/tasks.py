@@ -43,7 +43,7 @@ async def translate(job: "JobRun", translation_id: uuid.UUID) -> None:
 
 async def _translate(job: "JobRun", translation_id: uuid.UUID) -> None:
     settings = LibriLabsSettings.load()
-    engine = create_engine(settings.engine, settings.engine_timeout)
+    engine = create_engine(settings.engine, settings.engine_timeout, settings.libretranslate)
     async with job.transaction() as uow:
         source = await TranslationWork(uow.session, translation_id).begin(engine.name, engine.note)
     if source is None:

@@ -4,15 +4,22 @@ from datetime import timedelta
 from typing import assert_never
 
 from systems.translation.apertium import Apertium
-from systems.translation.engines import Engine, EngineName, NoEngine
+from systems.translation.engines import Engine, EngineMissingError, EngineName, NoEngine
+from systems.translation.libretranslate import LibreTranslate, LibreTranslateServer
 
 
-def create_engine(name: EngineName, timeout: timedelta) -> Engine:
-    """An engine by its name; `timeout` bounds one chunk."""
+def create_engine(
+    name: EngineName, timeout: timedelta, server: LibreTranslateServer | None = None
+) -> Engine:
+    """An engine by its name; `timeout` bounds one chunk. Raises `EngineMissingError`."""
     match name:
         case "none":
             return NoEngine()
         case "apertium":
             return Apertium(timeout=timeout)
+        case "libretranslate":
+            if server is None:
+                raise EngineMissingError("no address of a LibreTranslate server is configured")
+            return LibreTranslate(server, timeout)
         case _:
             assert_never(name)

@@ -6,7 +6,7 @@ translates one chunk at a time. It keeps nothing between two chunks.
 
 from typing import Literal, Protocol
 
-EngineName = Literal["none", "apertium"]
+EngineName = Literal["none", "apertium", "libretranslate"]
 
 
 class EngineError(Exception):
@@ -23,6 +23,10 @@ class PairUnavailableError(EngineError):
         )
         self.source = source
         self.target = target
+
+
+class EngineDeniedError(EngineError):
+    """The engine's server refuses our key, or wants one; a person must do something."""
 
 
 class EngineMissingError(EngineError):

@@ -1,5 +1,6 @@
 """A project is found from any folder inside it, and a wrong table is one clear error."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,39 @@ def test_environment_wins_over_dotenv_and_empty_counts_as_unset(
     assert "C_NAME" not in found
 
 
+@pytest.mark.bad_day("A `.env` in a wrong encoding", sees="the file; UTF-8 lines NAME=value")
 def test_broken_dotenv_is_one_clear_error(tmp_path: Path) -> None:
     """A `.env` saved in a wrong encoding says so instead of a traceback."""
     (tmp_path / ".env").write_bytes(b"\xff\xfeA=1")
     with pytest.raises(SettingsError, match=r"\.env"):
         read_environment(tmp_path)
+
+
+@pytest.mark.bad_day(
+    "A `.env` with a bad line", sees="the file and the line's number, not the line"
+)
+@pytest.mark.parametrize("line", ["DATABASE_URL postgres://u:canary@h/d", "= canary", "A='canary"])
+def test_a_bad_line_of_dotenv_is_named_and_not_shown(tmp_path: Path, line: str) -> None:
+    """The library goes on without it: the stand would be another than the one that was written."""
+    (tmp_path / ".env").write_text(f"# comment\nB_NAME=1\n{line}\nC_NAME=2\n")
+    with pytest.raises(SettingsError, match=r"\.env, line 3 is no NAME=value") as caught:
+        read_environment(tmp_path)
+    assert "canary" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.bad_day("A `.env` that cannot be read", sees="the file and why")
+def test_an_unreadable_dotenv_is_one_clear_error(tmp_path: Path) -> None:
+    """A file of another user's; root, whom no mode stops, meets one that gives no byte."""
+    if os.geteuid() == 0:
+        (tmp_path / ".env").symlink_to("/proc/self/mem")
+    else:
+        (tmp_path / ".env").touch(mode=0o000)
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: (OSError|PermissionError)"):
+        read_environment(tmp_path)
+
+
+def test_a_mark_before_the_first_line_of_dotenv_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """Windows' editors write it, and nobody sees it."""
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfA_NAME=file\r\nB_NAME=2\r\n")
+    found = read_environment(tmp_path)
+    assert (found["A_NAME"], found["B_NAME"]) == ("file", "2")

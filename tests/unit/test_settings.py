@@ -58,6 +58,7 @@ def test_plain_numbers_are_seconds() -> None:
         ("BEDPLATE_ENV", SECRET),
     ],
 )
+@pytest.mark.bad_day("A variable with a wrong value", sees="the variable, never its value")
 def test_wrong_value_is_one_line_that_names_the_variable_only(variable: str, value: str) -> None:
     """pydantic prints its input by default: a wrong URL would put a password into the log."""
     with pytest.raises(SettingsError) as caught:
@@ -86,6 +87,7 @@ def test_no_secret_is_in_a_repr() -> None:
     assert settings.database().password == SECRET
 
 
+@pytest.mark.bad_day("A variable that is missing", sees="the variable; bedplate up")
 def test_missing_variable_says_what_to_do() -> None:
     """The first error that a newcomer meets must lead on."""
     with pytest.raises(SettingsError, match="DATABASE_URL is not set") as caught:

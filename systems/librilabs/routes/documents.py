@@ -29,7 +29,12 @@ from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.tasks import translate
 from systems.librilabs.uploads import Upload, UploadError, read_upload
 from systems.translation.choice import create_engine
-from systems.translation.engines import EngineError, EngineMissingError, PairUnavailableError
+from systems.translation.engines import (
+    EngineDeniedError,
+    EngineError,
+    EngineMissingError,
+    PairUnavailableError,
+)
 
 TEXT = "text/plain"
 
@@ -166,13 +171,15 @@ async def _check_pair(source: str, target: str) -> None:
             422, f"The document is already in {target!r}.", code="language_pair_unavailable"
         )
     settings = LibriLabsSettings.load()
-    engine = create_engine(settings.engine, settings.engine_timeout)
+    engine = create_engine(settings.engine, settings.engine_timeout, settings.libretranslate)
     try:
         await engine.check_pair(source, target)
     except PairUnavailableError as error:
         raise Problem(422, str(error), code="language_pair_unavailable") from error
     except EngineMissingError as error:
         raise Problem(503, str(error), code="engine_missing") from error
+    except EngineDeniedError as error:
+        raise Problem(503, str(error), code="engine_denied") from error
     except EngineError as error:
         raise Problem(503, str(error), code="engine_failed") from error
 

@@ -40,6 +40,10 @@ async def test_a_missing_url_names_its_variable() -> None:
         get_redis_client(Settings.load(variables={}))
 
 
+@pytest.mark.bad_day(
+    "Redis cannot be reached",
+    sees="the address without the password; bedplate up",
+)
 async def test_an_unreachable_server_is_named_without_its_password() -> None:
     """Host, port and what to do; never the secret."""
     async with RedisPool("redis://:hush@127.0.0.1:1/0") as pool:

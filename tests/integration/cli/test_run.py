@@ -44,6 +44,7 @@ def _get(address: str) -> tuple[int, object]:
         return answer.status, json.load(answer)
 
 
+@pytest.mark.bad_day("`bedplate run` with its port in use", sees="another is taken, and said")
 def test_a_port_in_use_is_said_and_another_taken(running: Running, taken_port: int) -> None:
     """The first obstacle of a second project on the machine."""
     assert running.wait_for(f"port {taken_port} is in use")
@@ -73,6 +74,7 @@ def test_status_shows_the_children_with_the_servers(running: Running, sample: Be
     assert set(sample.processes()) >= CHILDREN | {"postgres", "valkey"}
 
 
+@pytest.mark.bad_day("A second `bedplate run`", sees="refused, naming the first")
 def test_a_second_run_is_refused(running: Running, sample: Bedplate) -> None:
     """Two on one folder would mix logs and addresses."""
     done = sample.call("run")

@@ -42,6 +42,7 @@ def test_up_says_each_service_with_version_time_and_address(up: str) -> None:
     assert len(re.findall(r"ready \([\d.]+ m?s\) 127\.0\.0\.1:\d+", up)) == 3
 
 
+@pytest.mark.bad_day("A second `bedplate up`", sees="joins the stack that runs")
 def test_a_second_up_attaches_and_says_so(bedplate: Bedplate) -> None:
     """Two terminals are usual; two stacks on one folder would destroy it."""
     before = bedplate.processes()
@@ -197,6 +198,7 @@ def test_without_a_wheel_of_seaweedfs_everything_else_works(
         bedplate.call("-n", "without", "down")
 
 
+@pytest.mark.bad_day("`run`, `seed` on a server that is not ours", sees="host and database; --yes")
 def test_seed_and_run_refuse_a_managed_database_without_yes(bedplate: Bedplate) -> None:
     """It says which database on which host, and what to type."""
     managed = {"DATABASE_URL": "postgresql://me:s3cret@127.0.0.1:1/sales"}
@@ -208,6 +210,7 @@ def test_seed_and_run_refuse_a_managed_database_without_yes(bedplate: Bedplate) 
 
 
 @pytest.mark.parametrize("name", ["up", "run"])
+@pytest.mark.bad_day("Production with a variable missing", sees="every missing variable")
 def test_production_embeds_nothing_and_names_what_is_missing(bedplate: Bedplate, name: str) -> None:
     """A forgotten variable must not end in an empty database on somebody's server."""
     answer = bedplate.json(name, BEDPLATE_ENV="production")

@@ -116,6 +116,10 @@ async def test_commit_that_cannot_be_serialized_is_503(layer: DataLayer, notes: 
     assert await at_rest(layer, notes)
 
 
+@pytest.mark.bad_day(
+    "PostgreSQL goes away in a request",
+    sees="503 `database_unreachable`, nothing committed",
+)
 async def test_commit_on_a_lost_connection_is_503(layer: DataLayer, notes: Notes) -> None:
     """The server ends the connection between the last statement and COMMIT."""
     router = Router()
@@ -220,6 +224,7 @@ async def test_fault_28_exhausted_pool_is_503(layer: DataLayer) -> None:
     assert "retry-after" in response.headers
 
 
+@pytest.mark.bad_day("Redis is down where a route needs it", sees="503 `redis_unreachable`")
 async def test_redis_that_is_down_is_503(layer: DataLayer) -> None:
     """What needs Redis says so; nothing else does."""
     settings = layer.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})

@@ -94,6 +94,7 @@ async def test_fault_34_what_passes_is_borne(
 
 
 @pytest.mark.fault(34, holds="I7", every_run=True)
+@pytest.mark.bad_day("S3 stays overloaded", sees="`StorageUnreachableError`; nothing committed")
 async def test_fault_34_s3_that_stays_overloaded_is_unreachable(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy
 ) -> None:

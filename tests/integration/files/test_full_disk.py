@@ -102,6 +102,7 @@ async def full_layer(
 
 @pytest.mark.fault(31, holds="I2 I7", every_run=True)
 @pytest.mark.parametrize("data", [ONE_PUT, PARTS], ids=["one put", "parts"])
+@pytest.mark.bad_day("The disk of S3 is full", sees="the commit fails; nothing is lost")
 async def test_fault_31_on_a_full_disk_nothing_commits_and_nothing_is_lost(
     full_layer: DataLayer, full_weed: FullWeed, data: bytes
 ) -> None:
@@ -147,6 +148,7 @@ async def test_fault_31_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_res
 
 
 @pytest.mark.fault(32, holds="I2", every_run=True)
+@pytest.mark.bad_day("A read-only disk", sees="the start says so and works once it is writable")
 def test_fault_32_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
     """It names the folder and what to do; writable again, it starts with its data."""
     weed = Weed(disk / "state")
@@ -166,11 +168,20 @@ def test_fault_32_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
 
 
 @pytest.mark.fault(32, holds="I2", every_run=True)
-@pytest.mark.skipif(AS_ROOT, reason="root may write anywhere")
-def test_fault_32_in_a_folder_that_may_not_be_written_a_start_says_so(tmp_path: Path) -> None:
-    """A folder of somebody else's, or one that was closed by hand."""
-    (tmp_path / "closed").mkdir(mode=0o500)
-    _refused(lambda: Weed(tmp_path / "closed" / "state").start())
+@pytest.mark.bad_day(
+    "A folder that may not be written", sees="the start says which, and what to do"
+)
+def test_fault_32_in_a_folder_that_may_not_be_written_a_start_says_so(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A folder of somebody else's; root may write anywhere but on such a disk."""
+    closed = tmp_path / "closed"
+    if AS_ROOT:
+        closed = request.getfixturevalue("disk")
+        _remount(closed, "ro")
+    else:
+        closed.mkdir(mode=0o500)
+    _refused(lambda: Weed(closed / "state").start())
 
 
 async def _store(layer: DataLayer, data: bytes) -> str:

@@ -125,6 +125,7 @@ def test_deleting_twice_is_deleting_once(settings: Settings, system: str) -> Non
         download_file(f"{system}/x", io.BytesIO(), settings=settings)
 
 
+@pytest.mark.bad_day("Wrong S3 credentials", sees="`ObjectDeniedError`; which variables")
 def test_wrong_credentials_are_denied(s3: S3, system: str) -> None:
     """And no secret is in the message."""
     variables = {**s3.variables(), "AWS_SECRET_ACCESS_KEY": "wrong-and-never-shown"}
@@ -134,6 +135,7 @@ def test_wrong_credentials_are_denied(s3: S3, system: str) -> None:
     assert s3.key_id not in str(raised.value)
 
 
+@pytest.mark.bad_day("An S3 bucket that is not there", sees="the bucket's name")
 def test_a_missing_bucket_is_named(s3: S3, system: str) -> None:
     """The hint says which variable to look at."""
     settings = Settings.load(variables={**s3.variables(), "AWS_BUCKET_NAME": "no-such-bucket"})

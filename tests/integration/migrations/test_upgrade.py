@@ -187,6 +187,7 @@ async def test_locked_table_is_tried_again(
     assert (await migrating).applied == ("0002", "0003")
 
 
+@pytest.mark.bad_day("A migration that meets a locked table", sees="which revision; where to look")
 async def test_table_locked_for_too_long_is_explained(
     sample: "System", settings: "Settings", owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

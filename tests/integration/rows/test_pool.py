@@ -61,6 +61,10 @@ async def test_L3_a_peak_overflows_and_is_given_back(make_database: MakeDatabase
     assert pool_of(database).checkedin() == 1
 
 
+@pytest.mark.bad_day(
+    "A pool with nothing free",
+    sees="`PoolExhaustedError` after the timeout, with the setting",
+)
 async def test_L3_an_exhausted_pool_says_so(make_database: MakeDatabase) -> None:
     """The cause is nearly always a transaction held too long: the error says that."""
     database = make_database(pool_size=1, max_overflow=0, pool_timeout=SOON)
@@ -124,6 +128,10 @@ async def test_a_connection_that_died_in_silence_is_replaced(
         await database.close()
 
 
+@pytest.mark.bad_day(
+    "PostgreSQL goes away and comes back",
+    sees="an error meanwhile, nothing to start again",
+)
 async def test_L3_a_restarted_server_is_found_again(tmp_path: Path, project: Project) -> None:
     """Once the server is back, the first request succeeds; while it is away, the error is ours."""
     own = replace(project, state=tmp_path / "state")

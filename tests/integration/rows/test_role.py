@@ -67,6 +67,10 @@ async def test_a_role_that_does_not_exist_is_named(make_database: MakeDatabase) 
     assert "CREATE ROLE" in caught.value.hint
 
 
+@pytest.mark.bad_day(
+    "A wrong password",
+    sees="the password is wrong; where to correct it, and not the password",
+)
 async def test_a_wrong_password_is_said_without_showing_it(
     blank_database: ScratchDatabase,
 ) -> None:
@@ -79,6 +83,7 @@ async def test_a_wrong_password_is_said_without_showing_it(
     assert wrong not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.bad_day("An unknown database", sees="there is no such database; createdb")
 async def test_an_unknown_database_is_said(blank_database: ScratchDatabase) -> None:
     """The name in the URL is the likeliest mistake after the password."""
     with pytest.raises(DatabaseUnreachableError) as caught:
@@ -86,6 +91,7 @@ async def test_an_unknown_database_is_said(blank_database: ScratchDatabase) -> N
     assert caught.value.data["reason"] == "unknown_database"
 
 
+@pytest.mark.bad_day("TLS asked of a server without it", sees="TLS could not be agreed on; sslmode")
 async def test_tls_that_the_server_lacks_is_said(blank_database: ScratchDatabase) -> None:
     """`sslmode=require` copied from a provider to a server without TLS."""
     with pytest.raises(DatabaseUnreachableError) as caught:
@@ -95,6 +101,10 @@ async def test_tls_that_the_server_lacks_is_said(blank_database: ScratchDatabase
 
 
 @pytest.mark.fault(28, holds="I11 I14", every_run=True)
+@pytest.mark.bad_day(
+    "Too many connections",
+    sees="the server has no connection left; what to lower",
+)
 async def test_fault_28_a_database_without_a_connection_left_says_so(
     make_database: MakeDatabase, blank_database: ScratchDatabase
 ) -> None:

@@ -27,6 +27,7 @@ def make_program(path: Path, script: str) -> Path:
     return path
 
 
+@pytest.mark.bad_day("An embedded server that dies at its start", sees="its last words and its log")
 def test_a_server_that_dies_is_quoted(make_project: MakeProject, tmp_path: Path) -> None:
     """Its last words say more than "did not start"; the other server is stopped again."""
     program = make_program(tmp_path / "bin" / "valkey-server", "echo out of cheese; exit 7")
@@ -47,6 +48,10 @@ def test_a_server_that_never_answers_is_given_up(make_project: MakeProject, tmp_
     probes.wait_for(lambda: probes.processes_in(tmp_path) == [])
 
 
+@pytest.mark.bad_day(
+    "A half-installed wheel",
+    sees="has no postgres; pip install --force-reinstall",
+)
 def test_a_half_installed_wheel_is_named(
     make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +71,10 @@ def test_a_named_folder_without_programs_is_refused(make_project: MakeProject) -
         attach(make_project(), StackOptions(postgres_bin=Path("/nowhere")))
 
 
+@pytest.mark.bad_day(
+    "Data of another PostgreSQL version",
+    sees="the version; the data is not touched",
+)
 def test_data_of_another_major_version_is_not_touched(make_project: MakeProject) -> None:
     """A new wheel must say that it cannot read the old data, and leave it as it is."""
     project = make_project()
@@ -79,6 +88,7 @@ def test_data_of_another_major_version_is_not_touched(make_project: MakeProject)
 
 
 @pytest.mark.usefixtures("pinned_ports")
+@pytest.mark.bad_day("A pinned port in use", sees="the port; who can be asked")
 def test_a_pinned_port_in_use_is_named(make_project: MakeProject) -> None:
     """Another number would break what the specification's clients expect."""
     try:
@@ -101,6 +111,7 @@ def test_other_options_than_the_running_ones_are_refused(make_project: MakeProje
     assert read_state(project) is not None
 
 
+@pytest.mark.bad_day("`secrets.json` was deleted", sees="the file's name, and what to do")
 def test_a_lost_superuser_password_is_explained(make_project: MakeProject) -> None:
     """Somebody removed secrets.json to make new keys: the database knows only the old one."""
     project = make_project(is_prepared=True)
@@ -111,6 +122,10 @@ def test_a_lost_superuser_password_is_explained(make_project: MakeProject) -> No
 
 
 @pytest.mark.fault(32, holds="I2", every_run=True)
+@pytest.mark.bad_day(
+    "A state folder that cannot be made",
+    sees="what is in the way; BEDPLATE_STATE_DIR",
+)
 def test_fault_32_a_folder_that_cannot_be_written_is_explained(make_project: MakeProject) -> None:
     """`OSError: [Errno 20]` helps nobody."""
     project = make_project()
@@ -123,6 +138,7 @@ def test_fault_32_a_folder_that_cannot_be_written_is_explained(make_project: Mak
 
 @pytest.mark.fault(31, holds="I2 I7", every_run=True)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.bad_day("A full disk at a start", sees="No space left; what to free")
 def test_fault_31_a_full_disk_is_explained(make_project: MakeProject, tmp_path: Path) -> None:
     """The most frequent reason of a laptop; once there is space again it must start."""
     disk = tmp_path / "disk"

@@ -122,6 +122,7 @@ def test_two_projects_run_side_by_side(make_project: MakeProject) -> None:
 
 
 @pytest.mark.fault(51, holds="I2", every_run=True)
+@pytest.mark.bad_day("A deep path with spaces, quotes and accents", sees="works")
 def test_fault_51_a_deep_path_with_odd_characters_works(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_read_state_answers_none_when_nothing_runs(make_project: MakeProject) ->
 
 
 @pytest.mark.fault(51, holds="I2", every_run=True)
+@pytest.mark.bad_day("A port in use, not pinned", sees="another is taken, and said")
 def test_fault_51_a_taken_port_is_replaced_and_said(project: Project) -> None:
     """The remembered port may be another program's today."""
     before = probes.up(project).service("postgres").port

@@ -29,6 +29,9 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "LIBRILABS_ENGINE",
         "LIBRILABS_ENGINE_LOG",
         "LIBRILABS_ENGINE_TIMEOUT_SECONDS",
+        "LIBRILABS_LIBRETRANSLATE_URL",
+        "LIBRILABS_LIBRETRANSLATE_API_KEY",
+        "LIBRILABS_LIBRETRANSLATE_CHARACTERS",
     ):
         monkeypatch.delenv(variable, raising=False)
 

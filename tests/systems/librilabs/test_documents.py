@@ -167,6 +167,7 @@ async def test_the_list_is_newest_first_and_paged_by_key(client: AsyncClient) ->
     assert_problem(await client.get("/documents", params={"cursor": "%%%"}), 400)
 
 
+@pytest.mark.bad_day("Over 10 MB", sees="413 `file_too_large`, with the limit")
 async def test_L19_over_ten_megabytes_is_refused_and_nothing_is_stored(
     client: AsyncClient, catalogue: Catalogue
 ) -> None:
@@ -179,6 +180,7 @@ async def test_L19_over_ten_megabytes_is_refused_and_nothing_is_stored(
     assert (await upload(client, b"a" * MAX_FILE_BYTES)).status_code == 201
 
 
+@pytest.mark.bad_day("A body that never ends", sees="413, and no more of it is read")
 async def test_L19_a_body_that_never_ends_is_not_read_to_its_end(
     client: AsyncClient, catalogue: Catalogue
 ) -> None:
@@ -214,6 +216,10 @@ async def test_L19_a_body_that_never_ends_is_not_read_to_its_end(
     ],
     ids=["latin-1", "utf-16", "nul"],
 )
+@pytest.mark.bad_day(
+    "Binary or another encoding instead of UTF-8 text",
+    sees="415 `file_encoding`, naming the byte",
+)
 async def test_L19_a_wrong_encoding_is_refused_and_nothing_is_stored(
     client: AsyncClient, catalogue: Catalogue, data: bytes, where: str
 ) -> None:
@@ -226,6 +232,7 @@ async def test_L19_a_wrong_encoding_is_refused_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("language", ["xx", "english", "", "e\x00"])
+@pytest.mark.bad_day("An unknown language", sees="422 naming the field")
 async def test_L19_an_unknown_language_is_refused_and_nothing_is_stored(
     client: AsyncClient, catalogue: Catalogue, language: str
 ) -> None:
@@ -255,6 +262,10 @@ async def test_L19_no_owner_is_refused_by_the_repository_and_by_the_check(
 
 
 @pytest.mark.parametrize("kind", ["tampered", "expired", "garbage", "foreign"])
+@pytest.mark.bad_day(
+    "A tampered, expired or foreign cookie",
+    sees="401 `session_invalid`; the browser forgets it",
+)
 async def test_L19_a_bad_cookie_gets_401_and_stores_nothing(
     client: AsyncClient,
     catalogue: Catalogue,
@@ -309,6 +320,7 @@ async def test_the_first_request_sets_a_cookie_and_the_database_keeps_its_digest
     assert SignedCookie.from_settings("librilabs", layer.settings).system == "librilabs"
 
 
+@pytest.mark.bad_day("A foreign document", sees="404, as if it were not there")
 async def test_L21_a_reader_sees_and_touches_only_its_own(
     client: AsyncClient, stranger: AsyncClient, catalogue: Catalogue
 ) -> None:

@@ -199,6 +199,7 @@ async def test_a_commit_that_fails_leaves_no_document_and_no_committed_file(
     assert [row["state"] for row in await catalogue(FILES)] == ["pending"]
 
 
+@pytest.mark.bad_day("S3 is down at an upload", sees="503 `storage_unreachable`; no row, no file")
 async def test_s3_that_is_down_refuses_the_upload_for_now(
     variables: dict[str, str], librilabs: System, catalogue: Catalogue
 ) -> None:

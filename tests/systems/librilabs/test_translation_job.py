@@ -68,7 +68,7 @@ class Watched:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """The engine that the job will take."""
     watched = Watched()
-    monkeypatch.setattr(tasks, "create_engine", lambda name, timeout: watched)
+    monkeypatch.setattr(tasks, "create_engine", lambda *_: watched)
     return watched
 
 
@@ -312,6 +312,10 @@ async def test_an_empty_document_is_translated_into_an_empty_one(
     assert (await client.get(f"/translations/{translation['id']}/content")).text == ""
 
 
+@pytest.mark.bad_day(
+    "A language pair that the engine lacks",
+    sees="422 with the pairs that there are; no job",
+)
 async def test_a_pair_that_the_engine_lacks_is_refused_before_there_is_a_job(
     client: AsyncClient, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,9 +328,7 @@ async def test_a_pair_that_the_engine_lacks_is_refused_before_there_is_a_job(
     document = await upload_id(client, TEXT)
     same = await ask_for(client, document, "en")
     assert_problem(same, 422)
-    monkeypatch.setattr(
-        "systems.librilabs.routes.documents.create_engine", lambda name, timeout: Lacking()
-    )
+    monkeypatch.setattr("systems.librilabs.routes.documents.create_engine", lambda *_: Lacking())
     lacking = await ask_for(client, document, "de")
 
     assert_problem(lacking, 422)
@@ -411,7 +413,7 @@ class Killer(NoEngine):
             os.kill(os.getpid(), signal.SIGKILL)
         return text
 
-tasks.create_engine = lambda name, timeout: Killer()
+tasks.create_engine = lambda *_: Killer()
 
 async def main():
     async with DataLayer.from_environment("librilabs") as layer:

