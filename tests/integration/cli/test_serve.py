@@ -18,10 +18,10 @@ NOWHERE = {
 @pytest.mark.bad_day("PostgreSQL is down at the start", sees="where nobody answers; exit status 3")
 @pytest.mark.parametrize("words", [("serve", "--port", "0"), ("relay", "--timeout", "0.1")])
 def test_a_database_that_is_down_is_said_without_a_traceback(
-    bedplate: Bedplate, words: tuple[str, ...]
+    sample: Bedplate, words: tuple[str, ...]
 ) -> None:
     """Who watches the process starts it again; a person reads two lines."""
-    ended = bedplate.call(*words, **NOWHERE)
+    ended = sample.call(*words, **NOWHERE)
     assert ended.returncode == 3
     assert "PostgreSQL at 127.1:1" in ended.stderr
     assert "Try: " in ended.stderr.splitlines()[-1]
