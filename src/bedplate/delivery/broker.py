@@ -196,7 +196,9 @@ def kombu_url(url: str) -> str:
     What it says of certificates is left to `tls_options`.
     """
     if url.startswith("rediss://"):
-        return url.partition("?")[0]
+        parts = urlsplit(url)
+        kept = [each for each in parse_qsl(parts.query) if not each[0].startswith("ssl_")]
+        return parts._replace(query=urlencode(kept)).geturl()
     if not url.startswith("unix://"):
         return url
     parts = urlsplit(url)
