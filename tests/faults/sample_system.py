@@ -7,6 +7,7 @@ committed.
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
+import psutil
 import uvicorn
 from fastapi import Body, FastAPI
 from sqlalchemy import MetaData, text
@@ -40,6 +42,8 @@ NAME = "faults"
 # Short, so that a test sees a lost message, and a lost worker, within seconds.
 DEADLINE = timedelta(seconds=1)
 LEASE_SECONDS = "2"
+# What a task that asks for four times as much is left.
+MEMORY_BYTES = 64 * 1024 * 1024
 
 CREATE_TABLES = (
     """
@@ -141,6 +145,18 @@ async def poison(job: JobRun) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@task(name="faults.hog", max_attempts=2)
+async def hog(job: JobRun) -> None:
+    """Ask for more memory than the process may have."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    own = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (own + MEMORY_BYTES, limits[1]))
+    try:
+        bytearray(4 * MEMORY_BYTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
 async def place_order(
     uow: UnitOfWork, note: str, *, data: bytes | None = None, order_id: UUID | None = None
 ) -> UUID:
@@ -196,7 +212,7 @@ SYSTEM = System(
     title="Faults",
     metadata=MetaData(),
     create_app=create_application,
-    tasks=(apply, flaky, linger, wait_once, hold, block, fail, poison),
+    tasks=(apply, flaky, linger, wait_once, hold, block, fail, poison, hog),
 )
 
 
