@@ -23,11 +23,11 @@ from kombu.entity import Exchange, Queue
 from bedplate.delivery import intake
 from bedplate.delivery.broker import (
     RUN_JOB,
-    TRANSPORT_OPTIONS,
     Broker,
     kombu_url,
     queue_name,
     tls_options,
+    transport_options,
 )
 from bedplate.delivery.stand_in import StandIn
 from bedplate.errors import BedplateError
@@ -104,7 +104,7 @@ def create_celery(
         broker_use_ssl=tls_options(settings.redis()),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_transport_options=transport_options(settings.redis()),
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,

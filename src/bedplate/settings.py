@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from bedplate.environment import DEVELOPMENT_MARK, prefixed_for, read_environment
 from bedplate.errors import ProductionRefusedError, SettingsError
+from bedplate.redis_address import RedisAddress
 from bedplate.setting_types import PostgresUrl, RedisUrl, S3Endpoint, Seconds
 from bedplate.urls import DatabaseUrl
 
@@ -233,6 +234,11 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise _missing("REDIS_URL")
         return self.redis_url.get_secret_value()
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether Celery can be told of jobs: Redis is set, and no cluster."""
+        return self.redis_url is not None and RedisAddress.parse(self.redis()).kind != "cluster"
 
     @property
     def has_files(self) -> bool:

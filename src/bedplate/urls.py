@@ -139,7 +139,8 @@ def normalize_redis_url(raw: str) -> str:
 
 def redact(url: str) -> str:
     """Any URL with its password as `***`: for messages about Redis, S3 and proxies."""
-    return re.sub(r"(?<=://)([^/@:]*):([^@]*)@", r"\1:***@", url)
+    hidden = re.sub(r"(?<=://)([^/@:]*):([^@]*)@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&\s]+", r"\1***", hidden)
 
 
 def _refusal(variable: str, why: str) -> SettingsError:

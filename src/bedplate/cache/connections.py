@@ -87,7 +87,10 @@ class RedisPool:
         """Close every connection."""
         await self._client.aclose()
         if isinstance(self._client, Redis):
-            await self._client.connection_pool.aclose()
+            pool = self._client.connection_pool
+            await pool.aclose()
+            if isinstance(pool, SentinelConnectionPool):
+                await _close_all(pool.sentinel_manager)
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,8 +138,7 @@ async def find_master(address: RedisAddress) -> tuple[str, int]:
     try:
         host, port = await sentinel.discover_master(address.master)
     finally:
-        for each in sentinel.sentinels:
-            await each.aclose()
+        await _close_all(sentinel)
     return str(host), int(port)
 
 
@@ -196,6 +198,11 @@ def _sentinel(address: RedisAddress) -> Sentinel:
             "ssl": address.is_tls,
         },
     )
+
+
+async def _close_all(sentinel: Sentinel) -> None:
+    for each in sentinel.sentinels:
+        await each.aclose()
 
 
 def _unreachable(url: str, error: Exception) -> RedisUnreachableError:

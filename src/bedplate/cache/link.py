@@ -254,7 +254,9 @@ def tls_context(address: RedisAddress) -> ssl.SSLContext | None:
         return None
     options = dict(address.options)
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_check_hostname", "").lower() == "false":
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    if options.get("ssl_check_hostname", "true").lower() in ("false", "0", "no"):
         context.check_hostname = False
     if options.get("ssl_cert_reqs") == "none":
         context.check_hostname = False

@@ -24,7 +24,8 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from kombu.transport.redis import Channel
 
-from bedplate.errors import RedisUnreachableError
+from bedplate.errors import RedisUnreachableError, SettingsError
+from bedplate.redis_address import RedisAddress
 from bedplate.urls import redact
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ class Broker:
                 ssl=tls_options(self._url) or False,
                 connect_timeout=SOCKET_TIMEOUT_SECONDS,
                 transport_options={
-                    **TRANSPORT_OPTIONS,
+                    **transport_options(self._url),
                     "socket_timeout": SOCKET_TIMEOUT_SECONDS,
                     "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
                 },
@@ -191,10 +192,21 @@ def body_of(message: WakeUp) -> str:
 
 
 def kombu_url(url: str) -> str:
-    """A Redis URL as kombu writes it: it has a form of its own for sockets.
+    """A Redis URL as kombu writes it: it has forms of its own for sockets and for Sentinel.
 
-    What it says of certificates is left to `tls_options`.
+    What it says of certificates is left to `tls_options`. Raises `SettingsError` for a cluster,
+    which kombu does not know.
     """
+    address = RedisAddress.parse(url)
+    if address.kind == "cluster":
+        raise SettingsError(
+            "REDIS_URL is a cluster, and Celery knows none",
+            hint="Run `bedplate worker --direct`, which takes jobs from PostgreSQL itself.",
+            variable="REDIS_URL",
+        )
+    if address.kind == "sentinel":
+        urls = [address.url_of(*host, scheme="sentinel") for host in address.hosts]
+        return ";".join(each.partition("?")[0] for each in urls)
     if url.startswith("rediss://"):
         parts = urlsplit(url)
         kept = [each for each in parse_qsl(parts.query) if not each[0].startswith("ssl_")]
@@ -207,12 +219,31 @@ def kombu_url(url: str) -> str:
     return f"redis+socket://{parts.netloc}{parts.path}?{urlencode(query)}"
 
 
+def transport_options(url: str) -> dict[str, Any]:
+    """What kombu's transport is told, besides the URL."""
+    address = RedisAddress.parse(url)
+    if address.kind != "sentinel":
+        return dict(TRANSPORT_OPTIONS)
+    user, password = address.sentinel_credentials
+    return {
+        **TRANSPORT_OPTIONS,
+        "master_name": address.master,
+        "sentinel_kwargs": {
+            "username": user,
+            "password": password,
+            "ssl": address.is_tls,
+            "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+            "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+        },
+    }
+
+
 def tls_options(url: str) -> dict[str, Any] | None:
     """For rediss:// the server's certificate is checked; left alone, kombu checks none.
 
     Unless the URL says otherwise, as for redis-py: `ssl_cert_reqs=none`, `ssl_ca_certs=FILE`.
     """
-    if not url.startswith("rediss://"):
+    if not url.startswith("rediss"):
         return None
     given = dict(parse_qsl(urlsplit(url).query))
     options: dict[str, Any] = {"ssl_cert_reqs": _CHECKS[given.get("ssl_cert_reqs", "required")]}

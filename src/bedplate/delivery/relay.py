@@ -269,12 +269,12 @@ async def run_relays(layers: Sequence[DataLayer]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         brokers: dict[str, Broker] = {}
         for layer in layers:
-            if layer.settings.redis_url is not None and layer.settings.redis() not in brokers:
+            if layer.settings.has_broker and layer.settings.redis() not in brokers:
                 url = layer.settings.redis()
                 brokers[url] = await stack.enter_async_context(Broker(url))
         async with asyncio.TaskGroup() as group:
             for layer in layers:
-                has_broker = layer.settings.redis_url is not None
+                has_broker = layer.settings.has_broker
                 relay = Relay(layer, brokers[layer.settings.redis()] if has_broker else None)
                 group.create_task(relay.run(), name=f"relay {layer.name}")
                 if layer.settings.has_files:

@@ -15,7 +15,9 @@ from bedplate.delivery.broker import (
     kombu_url,
     queue_name,
     tls_options,
+    transport_options,
 )
+from bedplate.errors import SettingsError
 
 JOB = UUID("01a200db-0024-72c5-badc-5c62b87f3859")
 WAKE_UP = WakeUp("shop", "mail", JOB)
@@ -70,3 +72,19 @@ def test_tls_is_as_the_url_says() -> None:
 def test_a_broker_shows_no_password() -> None:
     """A repr ends up in logs."""
     assert "hunter2" not in repr(Broker("redis://:hunter2@host/0"))
+
+
+def test_sentinel_is_written_as_kombu_does() -> None:
+    """Every sentinel, with the servers' password; the master's name goes beside."""
+    url = "redis+sentinel://:hush@one:26379,two:26380/main/1?sentinel_password=other"
+    assert kombu_url(url) == "sentinel://:hush@one:26379/1;sentinel://:hush@two:26380/1"
+    options = transport_options(url)
+    assert options["master_name"] == "main"
+    assert options["sentinel_kwargs"]["password"] == "other"
+
+
+def test_a_cluster_is_refused_with_a_way_out() -> None:
+    """kombu knows none; the direct worker needs none."""
+    with pytest.raises(SettingsError, match="cluster") as caught:
+        kombu_url("redis+cluster://one:7000")
+    assert "bedplate worker --direct" in caught.value.hint
