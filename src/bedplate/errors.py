@@ -12,6 +12,7 @@
     ├── UnreachableError (ConnectionError)    a server cannot be reached
     │   ├── DatabaseUnreachableError
     │   ├── RedisUnreachableError
+    │   ├── ProviderUnreachableError          who signs people in does not answer
     │   └── StorageUnreachableError           S3 does not answer, or is overloaded
     ├── PoolExhaustedError (TimeoutError)     every connection of the pool is in use
     ├── RoleRefusedError (PermissionError)    the layer would serve as owner or superuser
@@ -19,6 +20,7 @@
     │   └── TransactionEndedError             … after its end
     ├── UnknownStepError (LookupError)        a test names a failpoint that does not exist
     ├── CommitUnknownError (ConnectionError)  the answer to COMMIT was lost, and nobody knows
+    ├── SignInRefusedError (PermissionError)  a sign-in that does not hold
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── CursorError (ValueError)              a page's cursor is not one of ours
@@ -129,6 +131,12 @@ class RedisUnreachableError(UnreachableError):
     code = "redis_unreachable"
 
 
+class ProviderUnreachableError(UnreachableError):
+    """The OpenID provider does not answer, or not as a provider does."""
+
+    code = "provider_unreachable"
+
+
 class StorageUnreachableError(UnreachableError):
     """S3 cannot be reached, does not answer in time, or answers with a fault of its own."""
 
@@ -172,6 +180,12 @@ class CommitUnknownError(BedplateError, ConnectionError):
     """
 
     code = "commit_unknown"
+
+
+class SignInRefusedError(BedplateError, PermissionError):
+    """The sign-in does not hold. `data["reason"]` is a word for programs."""
+
+    code = "sign_in_refused"
 
 
 class NotFoundError(BedplateError, LookupError):
