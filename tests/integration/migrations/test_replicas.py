@@ -79,7 +79,7 @@ async def test_fault_41_six_replicas_migrate_an_empty_database_at_once(
     for _ in range(REPLICAS // 2):
         replicas.start("-m", "alembic", "upgrade", "head")
         replicas.start("-c", UPGRADE)
-    outputs = [process.communicate(timeout=60)[0] for process in replicas.running]
+    outputs = [process.communicate(timeout=180)[0] for process in replicas.running]
     assert [process.returncode for process in replicas.running] == [0] * REPLICAS, outputs
     told = "\n".join(outputs)
     assert sum(told.count(mark) for mark in MARKS) == len(sample_revisions(told)) == 3
