@@ -7,6 +7,7 @@
         proxy.reset()                # RST to both sides of every connection that stands
         proxy.reset_after(1000)      # … once so many bytes more have passed
         proxy.is_black_hole = True   # takes everything, passes nothing on, says nothing
+        proxy.vanish()               # so for the connections that stand; new ones are passed on
         proxy.is_refusing = True     # accepts, and answers with RST
         proxy.swallow(b"COMMIT")     # the first answer that holds it is kept, and all after it
 
@@ -44,6 +45,7 @@ class TcpProxy:
         self._reset_at: int | None = None
         self._swallowing: bytes | None = None
         self._free_at = 0.0
+        self._vanished: set[object] = set()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -94,6 +96,10 @@ class TcpProxy:
         """
         self.swallowed.clear()
         self._swallowing = marker
+
+    def vanish(self) -> None:
+        """Nothing passes over the connections that stand, for ever: their peer is gone."""
+        self._vanished |= set(self._pairs)
 
     def heal(self) -> None:
         """Pass everything on as it comes. What was swallowed stays so; such connections break."""
@@ -159,6 +165,7 @@ class TcpProxy:
             self._abort(*pair)
         finally:
             self._pairs.discard(pair)
+            self._vanished.discard(pair)
             for each in pair:
                 each.close()
 
@@ -178,7 +185,7 @@ class TcpProxy:
             if is_swallowing:
                 continue
             await self._slow_down(len(chunk))
-            await self._hold()
+            await self._hold(pair)
             is_last = self._reset_at is not None and self.passed_bytes + len(chunk) > self._reset_at
             if is_last:
                 assert self._reset_at is not None
@@ -192,8 +199,8 @@ class TcpProxy:
         if writer.can_write_eof() and not is_swallowing:
             writer.write_eof()
 
-    async def _hold(self) -> None:
-        while self.is_black_hole:  # noqa: ASYNC110 - a flag that other threads set
+    async def _hold(self, pair: object = None) -> None:
+        while self.is_black_hole or pair in self._vanished:  # noqa: ASYNC110 - a flag that other threads set
             await asyncio.sleep(IDLE_SECONDS)
 
     async def _slow_down(self, count: int) -> None:
