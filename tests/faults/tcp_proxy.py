@@ -42,6 +42,7 @@ class TcpProxy:
         self.is_refusing = False
         self.swallowed = threading.Event()
         self.passed_bytes = 0
+        self.resets = 0
         self._reset_at: int | None = None
         self._swallowing: bytes | None = None
         self._free_at = 0.0
@@ -129,6 +130,7 @@ class TcpProxy:
             self._abort(*pair)
 
     def _abort(self, *writers: asyncio.StreamWriter) -> None:
+        self.resets += 1
         for writer in writers:
             raw = writer.get_extra_info("socket")
             if raw is not None:

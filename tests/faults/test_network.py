@@ -25,7 +25,8 @@ from tests.faults.sample_system import DEADLINE, NAME, place_order
 from tests.faults.tcp_proxy import TcpProxy
 
 ROUNDS = 12
-FURTHEST_BYTE = 6000
+# A command of Redis, a statement, a whole order.
+FURTHEST_BYTES = (40, 500, 6000)
 SERVERS = {"PostgreSQL": "DATABASE_URL", "Redis": "REDIS_URL", "S3": "S3_ENDPOINT_URL"}
 # The committed orders with what belongs to each, told apart by their note.
 WHOLE = """
@@ -90,20 +91,19 @@ async def test_fault_21_a_reset_at_any_byte_leaves_all_or_nothing(
 ) -> None:
     """Whatever was acknowledged is there, with its job and its file; nothing is there in part."""
     acknowledged: set[UUID] = set()
-    broken = 0
     for _ in range(ROUNDS):
-        proxy.reset_after(seed.randrange(FURTHEST_BYTE))
+        proxy.reset_after(seed.randrange(seed.choice(FURTHEST_BYTES)))
         order = new_id()
         try:
             async with through.transaction() as uow:
                 await place_order(uow, "reset", data=seed.randbytes(300), order_id=order)
             await through.redis.client().get("anything")
         except (BedplateError, RedisError, OSError):
-            broken += 1
-        else:
-            acknowledged.add(order)
+            continue
+        acknowledged.add(order)
     proxy.heal()
-    assert broken or proxy.passed_bytes > FURTHEST_BYTE
+    # An idempotent command of Redis is sent again, and nobody notices.
+    assert proxy.resets
     found = {row[0]: row[1:] for row in await past.rows(WHOLE)}
     assert acknowledged <= found.keys()
     assert set(found.values()) <= {(True, "committed")}
@@ -195,7 +195,10 @@ async def test_fault_23_on_a_slow_network_that_stalls_work_gets_done(
     past: Look,
     seed: random.Random,
 ) -> None:
-    """200 ms each way, 64 kB/s, and stalls: slower, and neither given up nor done twice."""
+    """200 ms and 64 kB/s to rows and files, and stalls: slower, not given up, not done twice.
+
+    Redis is 60 ms away: one that is silent for longer than 80 ms is gone round.
+    """
     proxies = [_put_before(name, variables, proxy_before) for name in SERVERS.values()]
     slow = Processes(processes._folder, variables)
     data = seed.randbytes(50_000)
@@ -203,8 +206,9 @@ async def test_fault_23_on_a_slow_network_that_stalls_work_gets_done(
         for what in ("relay", "worker"):
             slow.start(what)
         await past.until_state(await past.enqueue(sample.apply, "warm"), JobState.SUCCEEDED)
-        for proxy in proxies:
-            proxy.latency, proxy.bandwidth = 0.1, 64_000
+        for name, proxy in zip(SERVERS, proxies, strict=True):
+            is_redis = name == "Redis"
+            proxy.latency, proxy.bandwidth = (0.03, None) if is_redis else (0.1, 64_000)
         settings = faults_database.settings(**variables)
         async with DataLayer(settings, name=NAME) as layer:
             for _ in range(3):
