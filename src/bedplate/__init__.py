@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bedplate.files.file_store import FileStore, NewFile
     from bedplate.files.stored_files import StoredFile
     from bedplate.files.transfer import delete_file, download_file, upload_file
+    from bedplate.guard import outside_transaction
     from bedplate.jobs.run import JobRun
     from bedplate.jobs.tasks import Task, task
     from bedplate.layer import DataLayer
@@ -53,6 +54,7 @@ _ROOMS = {
     "get_redis_client": "bedplate.cache.connections",
     "new_id": "bedplate.rows.ids",
     "new_metadata": "bedplate.rows.models",
+    "outside_transaction": "bedplate.guard",
     "task": "bedplate.jobs.tasks",
     "upload_file": "bedplate.files.transfer",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "get_redis_client",
     "new_id",
     "new_metadata",
+    "outside_transaction",
     "task",
     "upload_file",
 ]

@@ -44,6 +44,9 @@ def owned(database: object) -> "UnitOfWork | None":
 
 def surrounding() -> "UnitOfWork | None":
     """The innermost open unit of work that this call is inside, whichever task opened it."""
+    # The guard asks at every command of Redis: outside of everything this is all.
+    if _innermost.get() is None:
+        return None
     return next((each.unit_of_work for each in _open_ones()), None)
 
 

@@ -17,7 +17,8 @@
     ├── PoolExhaustedError (TimeoutError)     every connection of the pool is in use
     ├── RoleRefusedError (PermissionError)    the layer would serve as owner or superuser
     ├── TransactionError (RuntimeError)       the unit of work was used wrongly
-    │   └── TransactionEndedError             … after its end
+    │   ├── TransactionEndedError             … after its end
+    │   └── TransactionBypassedError          a call takes effect whether it commits or not
     ├── UnknownStepError (LookupError)        a test names a failpoint that does not exist
     ├── CommitUnknownError (ConnectionError)  the answer to COMMIT was lost, and nobody knows
     ├── SignInRefusedError (PermissionError)  a sign-in that does not hold
@@ -165,6 +166,15 @@ class TransactionEndedError(TransactionError):
     """The unit of work was used after its end."""
 
     code = "transaction_ended"
+
+
+class TransactionBypassedError(TransactionError):
+    """A call inside a transaction takes effect at once, whether that commits or not.
+
+    `data` has the file, the line and the call.
+    """
+
+    code = "transaction_bypassed"
 
 
 class UnknownStepError(BedplateError, LookupError):

@@ -136,7 +136,9 @@ class DataLayer:
         Inside another of the same task it joins that one: one COMMIT, at the end of the outer.
         """
         self._check_open()
-        return transact(self.database, self._committed, lambda: self.files)
+        return transact(
+            self.database, self._committed, lambda: self.files, self.settings.guard_mode
+        )
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:

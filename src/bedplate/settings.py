@@ -175,6 +175,12 @@ class Settings(BaseSettings):
         alias="BEDPLATE_FILE_QUARANTINE",
         description="Seconds that an object without a row is kept after it was noticed.",
     )
+    guard: Literal["raise", "log", "off"] | None = Field(
+        None,
+        alias="BEDPLATE_GUARD",
+        description="What a call that goes round an open transaction does: `raise`, `log` or "
+        "`off`. Without it `log` in production, else `raise`.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="BEDPLATE_LOG_LEVEL", description="Least severe level that is logged."
     )
@@ -239,6 +245,11 @@ class Settings(BaseSettings):
     def has_broker(self) -> bool:
         """Whether Celery can be told of jobs: Redis is set, and no cluster."""
         return self.redis_url is not None and RedisAddress.parse(self.redis()).kind != "cluster"
+
+    @property
+    def guard_mode(self) -> Literal["raise", "log", "off"]:
+        """What a call that goes round an open transaction does."""
+        return self.guard or ("log" if self.env == "production" else "raise")
 
     @property
     def has_files(self) -> bool:

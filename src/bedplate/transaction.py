@@ -14,10 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bedplate import current
 from bedplate.commit import commit
 from bedplate.files.file_store import FileStore, no_files
+from bedplate.guard import Mode
+from bedplate.guard_watch import watch
 from bedplate.rows.database import Database
 from bedplate.transaction_end import (
     ROLLBACK_TIMEOUT,
     TransactionSession,
+    UnitOfWorkSession,
     discard,
     uninterrupted,
 )
@@ -29,6 +32,7 @@ async def transact(
     database: Database,
     after_commit: Callable[[UnitOfWork], None],
     files: Callable[[], FileStore] = no_files,
+    guard: Mode = "raise",
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction as a context manager: commits at the end of the block, rolls back on errors.
 
@@ -36,17 +40,20 @@ async def transact(
     that leaves the inner block rolls back the whole, even when it is caught on its way.
 
     `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
-    block nor raise. `files` is asked when the first file is stored.
+    block nor raise. `files` is asked when the first file is stored. `guard`: what is done about
+    calls that go round the transaction.
     """
     outer = current.owned(database)
     if outer is not None:
         with outer.joined():
             yield outer
         return
-    session = AsyncSession(
+    watch(guard)
+    session = UnitOfWorkSession(
         database.engine, expire_on_commit=False, sync_session_class=TransactionSession
     )
-    uow = UnitOfWork(session, files, tells_log=database.tells_log)
+    session.guard = guard
+    uow = UnitOfWork(session, files, tells_log=database.tells_log, guard=guard)
     with database.translating():
         try:
             with current.opened(uow, database):
@@ -64,7 +71,8 @@ async def transact(
             await uninterrupted(_commit(uow, session, database, after_commit))
 
 
-async def _abandon(uow: UnitOfWork, session: AsyncSession) -> None:
+async def _abandon(uow: UnitOfWork, session: UnitOfWorkSession) -> None:
+    session.guard = "off"
     await uninterrupted(_roll_back(uow.end(), session))
 
 
@@ -78,9 +86,10 @@ async def _roll_back(user: asyncio.Task[object] | None, session: AsyncSession) -
 
 async def _commit(
     uow: UnitOfWork,
-    session: AsyncSession,
+    session: UnitOfWorkSession,
     database: Database,
     after_commit: Callable[[UnitOfWork], None],
 ) -> None:
+    session.guard = "off"
     await commit(session, database, uow.mark)
     after_commit(uow)

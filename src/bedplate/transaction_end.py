@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from bedplate.errors import TransactionEndedError
+from bedplate.guard import SESSION_HINT, Mode, report
 
 log = logging.getLogger("bedplate.unit_of_work")
 
@@ -22,6 +23,27 @@ T = TypeVar("T")
 
 # ROLLBACK cannot be cancelled, so it must end by itself when the server is gone.
 ROLLBACK_TIMEOUT = timedelta(seconds=5)
+
+
+class UnitOfWorkSession(AsyncSession):
+    """The session of a unit of work, which alone may end it. `guard`: else, while it is open."""
+
+    guard: Mode = "off"
+
+    async def commit(self) -> None:
+        """Not by hand: a part would be committed, whatever becomes of the rest."""
+        report("session.commit()", SESSION_HINT, self.guard)
+        await super().commit()
+
+    async def rollback(self) -> None:
+        """Not by hand: the unit of work would go on without what came before, and commit."""
+        report("session.rollback()", SESSION_HINT, self.guard)
+        await super().rollback()
+
+    async def close(self) -> None:
+        """Not by hand: it rolls back."""
+        report("session.close()", SESSION_HINT, self.guard)
+        await super().close()
 
 
 class TransactionSession(Session):

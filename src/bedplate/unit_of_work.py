@@ -28,6 +28,7 @@ from bedplate.files import stored_files
 from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
 from bedplate.files.source import Source
 from bedplate.files.stored_files import StoredFile
+from bedplate.guard import Mode
 from bedplate.jobs import ledger
 from bedplate.jobs.tasks import Task
 from bedplate.rows.ids import new_id
@@ -49,7 +50,9 @@ class UnitOfWork:
         files: Callable[[], FileStore] = no_files,
         *,
         tells_log: bool = False,
+        guard: Mode = "raise",
     ) -> None:
+        self.guard: Mode = guard
         self._session = session
         self._files = files
         self._jobs: list[ledger.PendingJob] = []

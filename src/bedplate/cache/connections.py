@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.client import Pipeline
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -22,6 +23,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bedplate.errors import RedisUnreachableError
+from bedplate.guard import check_redis, check_redis_pipeline
 from bedplate.redis_address import RedisAddress
 from bedplate.settings import Settings
 from bedplate.urls import redact
@@ -43,6 +45,7 @@ class ShortCommands(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As redis-py's."""
+        check_redis(args)
         send: Callable[..., Awaitable[Any]] = super().execute_command
         try:
             return await send(*args, **options)
@@ -51,9 +54,27 @@ class ShortCommands(Redis):
                 raise
             return await send(*args, **options)
 
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """As redis-py's."""
+        return ShortPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class ShortPipeline(Pipeline):
+    """Several commands in one round trip."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """As redis-py's."""
+        check_redis_pipeline(self)
+        return await super().execute(raise_on_error)
+
 
 class ShortClusterCommands(RedisCluster):
     """A cluster's client, which has the same commands; keys of one command share a hash tag."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As redis-py's."""
+        check_redis(args)
+        return await super().execute_command(*args, **options)
 
 
 class WaitingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):

@@ -25,6 +25,7 @@ from kombu.exceptions import KombuError
 from kombu.transport.redis import Channel
 
 from bedplate.errors import RedisUnreachableError, SettingsError
+from bedplate.guard import BROKER_HINT, check
 from bedplate.redis_address import RedisAddress
 from bedplate.urls import redact
 
@@ -79,6 +80,7 @@ class Broker:
         caller may answer by sending all of them again.
         """
         if messages:
+            check("publishing a wake-up", BROKER_HINT)
             await self._call(lambda: self._publish(messages))
 
     async def waiting(self, system: str, queue: str) -> int:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bedplate.files.bucket import Bucket
+from bedplate.guard import S3_HINT, check
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -77,7 +78,7 @@ def _make_client(bucket: Bucket, _process: int) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_supported",
     )
-    return Session().client(
+    client = Session().client(
         "s3",
         region_name=bucket.region,
         endpoint_url=bucket.endpoint,
@@ -86,6 +87,13 @@ def _make_client(bucket: Bucket, _process: int) -> Any:
         aws_session_token=credentials and credentials.token,
         config=config,
     )
+    client.meta.events.register("before-call.s3", _ask_guard)
+    return client
+
+
+def _ask_guard(model: Any, **_: object) -> None:
+    if model.http.get("method") not in ("GET", "HEAD"):
+        check(f"S3 {model.name}", S3_HINT)
 
 
 def _only_given(bucket: Bucket) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from bedplate.files.object_store import (
 )
 from bedplate.files.source import Measured, Source
 from bedplate.files.stored_files import Connection, PendingFile, StoredFile
+from bedplate.guard import outside_transaction
 from bedplate.rows.database import Database
 from bedplate.rows.ids import new_id
 
@@ -131,7 +132,8 @@ class FileStore:
         failpoint("files.after_pending")
         measured = Measured(source, limit_bytes=limit_bytes)
         try:
-            await self._put(pending, measured)
+            with outside_transaction("the pending row names the object, whatever becomes of it"):
+                await self._put(pending, measured)
         except Exception:
             await self.abandon(pending.id)
             raise

@@ -20,6 +20,7 @@ from bedplate.files.clients import client_of, make_store
 from bedplate.files.keys import ANY_TYPE, attachment, new_key
 from bedplate.files.multipart import put_parts
 from bedplate.files.refusal import translated
+from bedplate.guard import S3_HINT, check
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -69,6 +70,7 @@ class ObjectStore:
         """Write an object of up to some megabytes, once."""
         import obstore
 
+        check("S3 PutObject", S3_HINT)
         with translated(self.bucket, key):
             await obstore.put_async(
                 self._store,
@@ -133,6 +135,7 @@ class ObjectStore:
 
         if not keys:
             return
+        check("S3 DeleteObjects", S3_HINT)
         try:
             with translated(self.bucket):
                 await obstore.delete_async(self._store, list(keys))
