@@ -34,7 +34,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file faults soak requirements clean
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-objects demo-lost-file requirements clean faults soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test-unit: $(VENV)/dev.stamp ## run the tests that need no server
 
 docs: $(VENV)/dev.stamp ## run every code block of the documentation; list those that are not run, and why
 	@$(BIN)/pytest tests/docs -q -rP -n $(WORKERS)
+
+walk: $(VENV)/dev.stamp ## follow the tutorial as a newcomer: an empty folder, a fresh environment
+	@WALK=1 $(BIN)/pytest tests/docs/test_newcomers_walk.py -q --durations=1
 
 check: $(VENV)/dev.stamp ## lint, format, types, import rules
 	@$(BIN)/ruff check .

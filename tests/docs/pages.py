@@ -5,6 +5,7 @@ What a page says to the tests stands in comments that no reader sees, on the lin
     <!-- not run: reason -->          it is only looked at; the reasons are listed by `make docs`
     <!-- run by: tests/x/test_y.py -->  a test of its own runs it
     <!-- exit status: 3 -->           its last command fails, as the page says
+    <!-- soon -->                    its commands are typed again until they print what is shown
     <!-- press Ctrl-C -->             what was started in the foreground is ended first
 
 and anywhere on the page: `<!-- folder: project -->` (commands are typed in this project's folder,
@@ -22,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # A fence of three or more; what closes it is at least as long.
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w+-]*)[^`]*$")
-DIRECTIVE = re.compile(r"^<!-- (not run|run by|exit status|press Ctrl-C)(?:: (.*?))? *-->$")
+DIRECTIVE = re.compile(r"^<!-- (not run|run by|exit status|soon|press Ctrl-C)(?:: (.*?))? *-->$")
 FILE = re.compile(r"`([\w./-]+)`:$")
 PREAMBLE = re.compile(r"^<!-- preamble\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 IN_PROJECT = "<!-- folder: project -->"

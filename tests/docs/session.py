@@ -31,6 +31,8 @@ LOOKED_AT = {"text", "mermaid"}
 DIAGRAMS = ("erDiagram", "sequenceDiagram", "flowchart", "graph", "stateDiagram", "classDiagram")
 # A page leaves out what is a secret, or differs for everybody.
 LEFT_OUT = "left-out-of-the-page-and-long-enough-for-a-key"
+# What a clone does not have.
+NOT_CLONED = {".bedplate", ".env", ".git"}
 COMMENT = re.compile(r"\s+# .*$")
 OURS = re.compile(r"(BEDPLATE_|TEST_|AWS_|PG|S3_)|(DATABASE|REDIS)_|.*_(DATABASE|REDIS)_URL$")
 
@@ -43,6 +45,8 @@ class Session:
     folder: Path
     variables: Callable[[bool], Mapping[str, str]]
     execute: Callable[[str], None]
+    # Whose commands are typed; a newcomer has none of them yet, and installs them as the page says.
+    tools: Path | None = Path(sys.executable).parent
     typed: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -51,7 +55,7 @@ class Session:
         with Terminal(self._start_folder(), self._terminal_variables(port)) as terminal:
             try:
                 for block in self.page.blocks:
-                    if not block.is_elsewhere:
+                    if self._is_followed(block):
                         self._follow(block, terminal, port)
             except AssertionError as error:
                 raise AssertionError(f"{block.where}: {error}") from None
@@ -61,17 +65,24 @@ class Session:
                     terminal.type("bedplate down || true")
         self._run_programs()
 
+    def _is_followed(self, block: Block) -> bool:
+        if self.tools is None:
+            return block.said("not run") is None
+        return not block.is_elsewhere
+
     def _start_folder(self) -> Path:
-        return ROOT if self.page.is_in_project else self.folder
+        if self.page.is_in_project:
+            for entry in ROOT.iterdir():
+                if entry.name not in NOT_CLONED:
+                    (self.folder / entry.name).symlink_to(entry)
+        return self.folder
 
     def _terminal_variables(self, port: int) -> dict[str, str]:
         """A newcomer's: nothing of ours is set, and `bedplate` is on the path."""
         kept = {name: value for name, value in os.environ.items() if not OURS.match(name)}
         kept.pop("CI", None)
-        if self.page.is_in_project:
-            kept["BEDPLATE_STATE_DIR"] = str(self.folder / ".bedplate")
         return kept | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.tools}:{os.environ['PATH']}" if self.tools else _bare_path(),
             "BEDPLATE_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
@@ -85,19 +96,16 @@ class Session:
             for command, shown in commands(block):
                 at_port = command.replace(":8000", f":{port}")
                 self.typed.append(command)
-                terminal.type(at_port, shown, int(block.said("exit status") or 0))
+                if block.said("soon") is not None:
+                    terminal.type_until(at_port, shown or "")
+                else:
+                    terminal.type(at_port, shown, int(block.said("exit status") or 0))
         else:
             check(block)
             if block.language == "sql":
                 self.execute(block.text)
             elif block.file is not None:
-                self._write(block.file, block)
-
-    def _write(self, name: str, block: Block) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        above = path.read_text(encoding="utf-8") if block.is_added else ""
-        path.write_text(above + block.text, encoding="utf-8")
+                write(terminal.folder / block.file, block)
 
     def _run_programs(self) -> None:
         """All Python that is no file, in one process and one namespace."""
@@ -132,6 +140,13 @@ class Session:
         if following and following.language == "text" and following.before.endswith("prints:"):
             difference = differences(following.text, seen)
             assert difference is None, f"{following.where}: {difference}"
+
+
+def write(path: Path, block: Block) -> None:
+    """Make a block the content of its file, or its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    above = path.read_text(encoding="utf-8") if block.is_added else ""
+    path.write_text(above + block.text, encoding="utf-8")
 
 
 def is_program(block: Block) -> bool:
@@ -196,6 +211,14 @@ PARSERS: dict[str, Callable[[Block], object]] = {
     "dotenv": _parse_variables,
     "sql": _nothing,
 }
+
+
+def _bare_path() -> str:
+    """The path without this environment's tools; `python3` is the Python that it was made from."""
+    own = Path(sys.prefix).resolve()
+    folders = [Path(each) for each in os.environ["PATH"].split(":") if each]
+    kept = [each for each in folders if own not in each.resolve().parents]
+    return ":".join([str(Path(sys.base_prefix) / "bin"), *map(str, kept)])
 
 
 def _free_port() -> int:

@@ -22,7 +22,7 @@ from typing import Self
 
 from tests.docs.compare import differences
 
-LIMIT = timedelta(seconds=120)
+LIMIT = timedelta(seconds=180)
 STAYS = re.compile(r"^(?:\w+=\S+ +)*bedplate (?:-\S+ +)*(?:run|up|worker|relay|logs -f)\b")
 # What `bedplate run` says when all answer.
 READY = "…\neverything …\n…"
@@ -62,6 +62,11 @@ class Terminal:
         with self._shell as shell, contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
 
+    @property
+    def folder(self) -> Path:
+        """Where one is, after every `cd`."""
+        return Path(self._run("pwd")[0].strip())
+
     def type(self, command: str, shown: str | None = None, status: int = 0) -> None:
         """Type a command, and compare what it prints with what a page shows, if it shows any.
 
@@ -75,6 +80,14 @@ class Terminal:
         if shown is not None:
             difference = differences(shown, seen)
             assert difference is None, f"$ {command}\n{difference}"
+
+    def type_until(self, command: str, shown: str) -> None:
+        """Type a command again and again until it prints what is shown."""
+        ends = time.monotonic() + LIMIT.total_seconds()
+        difference = differences(shown, self._run(command)[0])
+        while difference is not None:
+            assert time.monotonic() < ends, f"$ {command}\n{difference}"
+            difference = differences(shown, self._run(command)[0])
 
     def interrupt(self) -> None:
         """Press Ctrl-C where something runs in the foreground, and wait for its end."""

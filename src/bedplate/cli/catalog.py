@@ -16,6 +16,7 @@ class Entry(NamedTuple):
 
 # In the order of a first day, which is the order of `bedplate --help`.
 COMMANDS = {
+    "new": Entry("new", "Make a project: a backend that runs, ready to be filled in."),
     "run": Entry("run", "Start everything: servers, migrations, seeds, API, relay, worker."),
     "up": Entry("up", "Start the embedded servers, or attach to them."),
     "down": Entry("down", "Stop the embedded servers."),

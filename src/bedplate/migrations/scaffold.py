@@ -3,6 +3,7 @@
 They are ordinary Alembic files, the system's own from then on; nothing is ever overwritten.
 """
 
+import os
 from pathlib import Path
 
 from bedplate.migrations.revisions import INI
@@ -13,7 +14,7 @@ _INI = """\
 # embedded stack.
 [alembic]
 script_location = %(here)s
-prepend_sys_path = {root}
+prepend_sys_path = %(here)s/{root}
 path_separator = os
 file_template = %%(rev)s_%%(slug)s
 timezone = UTC
@@ -22,9 +23,10 @@ _ENV = '''\
 """What Alembic runs: the layer's own, on the metadata of {name}."""
 
 from bedplate.migrations import env
-from {module} import {attribute} as system
 
-env.run(system.metadata, system={name!r})
+from {module} import {imported}
+
+env.run(system.metadata, system="{name}")
 '''
 _TEMPLATE = '''\
 """${message}."""
@@ -58,9 +60,11 @@ def scaffold(folder: Path, *, root: Path, name: str, target: str) -> list[Path]:
     `target` is the system's line in pyproject.toml, "package.module:attribute".
     """
     module, _, attribute = target.partition(":")
+    imported = "system" if attribute in ("", "system") else f"{attribute} as system"
     contents = {
-        folder / INI: _INI.format(root=root),
-        folder / "env.py": _ENV.format(name=name, module=module, attribute=attribute or "system"),
+        # Relative: the file is the repository's, and a colleague's folders have other names.
+        folder / INI: _INI.format(root=os.path.relpath(root, folder)),
+        folder / "env.py": _ENV.format(name=name, module=module, imported=imported),
         folder / "script.py.mako": _TEMPLATE,
     }
     (folder / "versions").mkdir(parents=True, exist_ok=True)
