@@ -124,6 +124,16 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(
         2, alias="BEDPLATE_WORKER_CONCURRENCY", ge=1, le=256, description="Jobs at once per worker."
     )
+    job_retention: Seconds = Field(
+        timedelta(days=7),
+        alias="BEDPLATE_JOB_RETENTION",
+        description="Seconds that a job that succeeded or was cancelled is kept.",
+    )
+    dead_job_retention: Seconds = Field(
+        timedelta(days=90),
+        alias="BEDPLATE_DEAD_JOB_RETENTION",
+        description="Seconds that a dead job is kept, to be looked at and put back.",
+    )
     aws_access_key_id: SecretStr | None = Field(
         None,
         alias="AWS_ACCESS_KEY_ID",

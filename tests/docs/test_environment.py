@@ -22,7 +22,7 @@ def as_written(default: Any) -> str:
     if default is None:
         return ""
     if isinstance(default, timedelta):
-        return f"{default.total_seconds():g}"
+        return f"{default.total_seconds():.9g}"
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

@@ -6,6 +6,9 @@ import logging
 import signal
 from collections.abc import Callable, Collection, Sequence
 
+from bedplate.delivery.broker import Broker
+from bedplate.delivery.job_sweeper import JobSweeper
+from bedplate.delivery.stand_in import StandIn
 from bedplate.errors import ProjectError
 from bedplate.jobs.direct import DirectWorker, Room
 from bedplate.jobs.scheduler import Scheduler
@@ -14,6 +17,8 @@ from bedplate.jobs.worker import ProcessExitError, Worker
 from bedplate.layer import DataLayer
 from bedplate.settings import Settings
 from bedplate.system import System
+
+Duty = Scheduler | JobSweeper | StandIn
 
 log = logging.getLogger("bedplate.jobs.direct")
 
@@ -33,7 +38,7 @@ async def work_directly(
     room = Room(concurrency)
     async with contextlib.AsyncExitStack() as opened:
         workers: list[DirectWorker] = []
-        schedulers: list[Scheduler] = []
+        duties: list[Duty] = []
         for system in systems:
             served = _queues_of(system, queues)
             if not served:
@@ -45,14 +50,27 @@ async def work_directly(
             )
             _warn_of_pool(settings, concurrency)
             workers.append(DirectWorker(layer, worker, served, room))
-            schedulers.append(Scheduler(layer, system.tasks))
+            duties += [
+                Scheduler(layer, system.tasks),
+                JobSweeper(layer),
+                await _stand_in(opened, layer),
+            ]
         if not workers:
             raise ProjectError(f"no system has a queue {' or '.join(sorted(queues))}")
         on_ready()
-        return await _work(workers, schedulers)
+        return await _work(workers, duties)
 
 
-async def _work(workers: list[DirectWorker], schedulers: list[Scheduler]) -> int:
+async def _stand_in(opened: contextlib.AsyncExitStack, layer: DataLayer) -> StandIn:
+    """What tells other servers while no relay runs."""
+    url = layer.settings.redis_url
+    broker = (
+        None if url is None else await opened.enter_async_context(Broker(layer.settings.redis()))
+    )
+    return StandIn(layer, broker)
+
+
+async def _work(workers: list[DirectWorker], duties: list[Duty]) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -61,7 +79,7 @@ async def _work(workers: list[DirectWorker], schedulers: list[Scheduler]) -> int
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    ticking = [asyncio.create_task(each.run()) for each in schedulers]
+    serving = [asyncio.create_task(each.run()) for each in duties]
     running = [asyncio.create_task(each.run()) for each in workers]
     try:
         await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -69,9 +87,9 @@ async def _work(workers: list[DirectWorker], schedulers: list[Scheduler]) -> int
         stop()
         ended = await asyncio.gather(*running, return_exceptions=True)
     finally:
-        for each in ticking:
+        for each in serving:
             each.cancel()
-        await asyncio.gather(*ticking, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
     for error in ended:
         if isinstance(error, BaseException) and not isinstance(error, ProcessExitError):
             raise error

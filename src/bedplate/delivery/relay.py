@@ -26,6 +26,7 @@ from bedplate.delivery.actions import ACTIONS, Action
 from bedplate.delivery.backoff import Backoff
 from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
+from bedplate.delivery.job_sweeper import JobSweeper
 from bedplate.delivery.outbox import Message
 from bedplate.delivery.progress import Progress
 from bedplate.delivery.sweeper import count_outstanding, sweep
@@ -277,6 +278,7 @@ async def run_relays(layers: Sequence[DataLayer]) -> None:
                 has_broker = layer.settings.has_broker
                 relay = Relay(layer, brokers[layer.settings.redis()] if has_broker else None)
                 group.create_task(relay.run(), name=f"relay {layer.name}")
+                group.create_task(JobSweeper(layer).run(), name=f"jobs {layer.name}")
                 if layer.settings.has_files:
                     sweeper = FileSweeper(layer)
                     group.create_task(sweeper.run(), name=f"files {layer.name}")
