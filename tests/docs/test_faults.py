@@ -15,6 +15,7 @@ from tests.faults.catalogue import FAULTS, INVARIANTS, UNTESTED
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "faults.md"
+STEPS = PAGE.with_name("what-happens-if.md")
 NAMED = re.compile(r"`([a-z0-9_/]+\.py)::(test_\w+)`")
 ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 CLAIMED = re.compile(r"\battacks? (\d+(?:(?:, | and | to )\d+)*)")
@@ -96,10 +97,13 @@ def test_faults_and_invariants_of_markers_are_in_the_catalogue() -> None:
 
 def test_a_test_of_a_fault_has_its_number_in_its_name() -> None:
     """So that a failure in a log says what it is about, and `-k fault_07` runs it."""
+    numbers = defaultdict(set)
+    for each in fault_tests():
+        numbers[f"{each.file}::{each.name}"] |= set(each.faults)
     wrong = [
-        f"{each.file}::{each.name}"
-        for each in fault_tests()
-        if not each.name.startswith(f"test_fault_{each.faults[0]:02d}_")
+        test
+        for test, faults in numbers.items()
+        if not any(f"::test_fault_{number:02d}_" in test for number in faults)
     ]
     assert wrong == []
 
@@ -124,14 +128,22 @@ def test_faults_without_a_test_are_explained() -> None:
 
 def test_every_named_test_exists() -> None:
     """A promise whose test was renamed or removed is none."""
-    named = NAMED.findall(PAGE.read_text(encoding="utf-8"))
-    assert len(named) > 50
+    named = NAMED.findall(PAGE.read_text(encoding="utf-8") + STEPS.read_text(encoding="utf-8"))
+    assert len(named) > 100
     missing = [
         f"{file}::{name}"
         for file, name in named
         if not (TESTS / file).is_file() or name not in docstrings(TESTS / file)
     ]
     assert missing == []
+
+
+def test_every_step_names_the_test_that_crashes_there() -> None:
+    """What a crash leaves is shown, or it is not said."""
+    lines = STEPS.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and "shown by" not in line]
+    assert len(rows) > 20
+    assert [line for line in rows if not NAMED.search(line)] == []
 
 
 def test_every_attack_names_a_test_and_is_on_the_page() -> None:

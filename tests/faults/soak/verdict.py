@@ -1,7 +1,7 @@
 """The history against the database at rest: what was promised to whom, and what is there."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from bedplate.consistency.finding import Subject
 from bedplate.consistency.report import check
 from bedplate.layer import DataLayer
 from tests.faults.soak.history import End, Operation
+from tests.faults.soak.writer import counter_key
 
 ORDERS = text("SELECT id, job_id, file_id FROM fault_orders")
 JOBS = text("SELECT id, state, arguments ->> 'what' AS what, crashes, attempt FROM bedplate.jobs")
@@ -81,6 +82,7 @@ async def judge(layer: DataLayer, history: Mapping[UUID, Operation]) -> Verdict:
         verdict.violations += _operation(world, operation, *is_deleted)
     verdict.violations += _jobs(world, history)
     verdict.violations += _rows(world)
+    verdict.violations += [line async for line in _copies(layer, world)]
     report = await check(Subject(layer, is_deep=True, limit=1_000_000))
     verdict.violations += [f"I{f.invariant} {f.subject}: {f.what}" for f in report.failures]
     return verdict
@@ -105,6 +107,8 @@ def _operation(
     world: World, operation: Operation, is_deleted: bool, is_maybe_deleted: bool
 ) -> Iterator[str]:
     name = f"{operation.kind} {operation.id} ({operation.end} {operation.error})"
+    if operation.kind == "read_cached":
+        return
     if operation.kind == "bump":
         yield from _bumped(world, name, operation)
         return
@@ -175,6 +179,14 @@ def _rows(world: World) -> Iterator[str]:
             yield f"I1 file {file_id} ({file.file_name}) is committed, and no row names it"
         if file.state == "pending":
             yield f"I8 file {file_id} is pending at rest"
+
+
+async def _copies(layer: DataLayer, world: World) -> AsyncIterator[str]:
+    """At rest a cache entry equals its row, or is absent."""
+    for row in world.counters:
+        cached = await layer.cache.get(counter_key(row.key), int)
+        if cached is not None and cached != row.value:
+            yield f"I9 counter {row.key} is {row.value}, and cached as {cached}"
 
 
 async def _look(layer: DataLayer) -> World:

@@ -12,11 +12,13 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate import errors
 from bedplate.files.file_store import NewFile
@@ -38,7 +40,13 @@ BUMP = text(
     " ON CONFLICT (key) DO UPDATE SET value = soak_counters.value + 1"
 )
 NOTE_BUMP = text("INSERT INTO soak_bumps (op, key) VALUES (:op, :key)")
+READ_COUNTER = text("SELECT value FROM soak_counters WHERE key = :key")
 DELETE_ORDER = text("DELETE FROM fault_orders WHERE id = :id")
+
+
+def counter_key(key: int) -> str:
+    """Under which a counter is cached."""
+    return f"counter:{key}"
 
 
 class Refusal(Exception):  # noqa: N818 - it is what a rolled-back action is told to raise
@@ -70,6 +78,7 @@ class Writer:
             (self.place, 8),
             (self.over_the_api, 4),
             (self.bump, 4),
+            (self.read_cached, 8),
             (self.delete, 3),
             (self.roll_back, 1),
             (self.savepoint, 2),
@@ -118,7 +127,17 @@ class Writer:
             for key in self._random.sample(range(KEYS), 2):
                 await uow.execute(BUMP, {"key": key})
                 await uow.execute(NOTE_BUMP, {"op": operation, "key": key})
-                uow.invalidate(f"counter:{key}")
+                uow.invalidate(counter_key(key))
+        return End.ACKNOWLEDGED
+
+    async def read_cached(self, _operation: UUID) -> End:
+        """A counter through the cache, which others change meanwhile."""
+        key = self._random.randrange(KEYS)
+
+        async def read(session: AsyncSession) -> int:
+            return await session.scalar(READ_COUNTER, {"key": key}) or 0
+
+        await self._layer.cache.get_or_read(counter_key(key), read, ttl=timedelta(minutes=5))
         return End.ACKNOWLEDGED
 
     async def delete(self, operation: UUID) -> End:
