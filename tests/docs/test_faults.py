@@ -97,7 +97,7 @@ def test_faults_and_invariants_of_markers_are_in_the_catalogue() -> None:
 
 def test_a_test_of_a_fault_has_its_number_in_its_name() -> None:
     """So that a failure in a log says what it is about, and `-k fault_07` runs it."""
-    numbers = defaultdict(set)
+    numbers: dict[str, set[int]] = defaultdict(set)
     for each in fault_tests():
         numbers[f"{each.file}::{each.name}"] |= set(each.faults)
     wrong = [
