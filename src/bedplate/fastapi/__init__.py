@@ -5,7 +5,7 @@
 
 from bedplate.fastapi.application import create_app
 from bedplate.fastapi.body_limit import BodyLimit
-from bedplate.fastapi.cookies import IssuedCookie, SignedCookie, digest
+from bedplate.fastapi.cookies import HostCookie, IssuedCookie, SignedCookie, digest
 from bedplate.fastapi.dependencies import (
     DepLayer,
     DepRedis,
@@ -29,6 +29,7 @@ __all__ = [
     "DepRedis",
     "DepSession",
     "DepUnitOfWork",
+    "HostCookie",
     "IssuedCookie",
     "Problem",
     "Route",

@@ -25,6 +25,53 @@ YEAR = timedelta(days=365)
 
 
 @dataclass(frozen=True)
+class HostCookie:
+    """A cookie of one system: its name, its attributes, and how it is forgotten.
+
+    `purpose` tells a system's cookies apart; a session's is `session`.
+    """
+
+    system: str
+    max_age: timedelta
+    is_production: bool = True
+    purpose: str = "session"
+
+    def name(self, request: HTTPConnection) -> str:
+        """The cookie's name for this request."""
+        prefix = "" if self._is_plain_loopback(request) else "__Host-"
+        return f"{prefix}{self.system}_{self.purpose}"
+
+    def read(self, request: HTTPConnection) -> str | None:
+        """What the browser brought; None without one."""
+        return request.cookies.get(self.name(request))
+
+    def header(self, request: HTTPConnection, value: str) -> str:
+        """The `Set-Cookie` header that has the browser keep this value."""
+        return self._header(request, value, self.max_age)
+
+    def forget(self, request: HTTPConnection) -> str:
+        """The `Set-Cookie` header that has the browser forget it."""
+        return self._header(request, "", timedelta(0))
+
+    def _header(self, request: HTTPConnection, value: str, max_age: timedelta) -> str:
+        name = self.name(request)
+        cookie = SimpleCookie({name: value})
+        attributes = cookie[name]
+        attributes["path"] = "/"
+        attributes["max-age"] = str(int(max_age.total_seconds()))
+        attributes["httponly"] = True
+        attributes["samesite"] = "Lax"
+        if name.startswith("__Host-"):
+            attributes["secure"] = True
+        return attributes.OutputString()
+
+    def _is_plain_loopback(self, request: HTTPConnection) -> bool:
+        if self.is_production:
+            return False
+        return request.url.scheme in ("http", "ws") and request.url.hostname in _LOOPBACK
+
+
+@dataclass(frozen=True)
 class IssuedCookie:
     """A token that was made now, and the `Set-Cookie` header that gives it to the reader."""
 
@@ -41,6 +88,7 @@ class SignedCookie:
         self.system = system
         self.max_age = max_age
         self.is_production = is_production
+        self._cookie = HostCookie(system, max_age, is_production)
         # The salt keeps one system's cookie from being read by another with the same secret.
         self._signer = TimestampSigner(
             secret, salt=f"bedplate.cookie.{system}", digest_method=hashlib.sha256
@@ -68,7 +116,7 @@ class SignedCookie:
         """A new random token (256 bits) and its header."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         signed = self._signer.sign(token).decode()
-        return IssuedCookie(token, self._header(request, signed, self.max_age))
+        return IssuedCookie(token, self._cookie.header(request, signed))
 
     def read(self, request: HTTPConnection) -> str | None:
         """The reader's token; None without a cookie.
@@ -76,7 +124,7 @@ class SignedCookie:
         Raises a 401 on a forged or expired one, which has the browser forget it: it would else
         be refused for ever.
         """
-        signed = request.cookies.get(self.name(request))
+        signed = self._cookie.read(request)
         if signed is None:
             return None
         try:
@@ -87,30 +135,12 @@ class SignedCookie:
                 401,
                 "The session cookie is not valid, or no longer.",
                 code="session_invalid",
-                headers={"Set-Cookie": self._header(request, "", timedelta(0))},
+                headers={"Set-Cookie": self._cookie.forget(request)},
             ) from None
 
     def name(self, request: HTTPConnection) -> str:
         """The cookie's name for this request."""
-        prefix = "" if self._is_plain_loopback(request) else "__Host-"
-        return f"{prefix}{self.system}_session"
-
-    def _header(self, request: HTTPConnection, value: str, max_age: timedelta) -> str:
-        name = self.name(request)
-        cookie = SimpleCookie({name: value})
-        attributes = cookie[name]
-        attributes["path"] = "/"
-        attributes["max-age"] = str(int(max_age.total_seconds()))
-        attributes["httponly"] = True
-        attributes["samesite"] = "Lax"
-        if name.startswith("__Host-"):
-            attributes["secure"] = True
-        return attributes.OutputString()
-
-    def _is_plain_loopback(self, request: HTTPConnection) -> bool:
-        if self.is_production:
-            return False
-        return request.url.scheme in ("http", "ws") and request.url.hostname in _LOOPBACK
+        return self._cookie.name(request)
 
 
 def digest(token: str) -> str:
