@@ -57,7 +57,7 @@ class Project:
         state = variables.get("BEDPLATE_STATE_DIR")
         return cls(
             root=root,
-            systems=systems or (_plain_entry(),),
+            systems=_chosen(systems, variables) or (_plain_entry(),),
             state=Path(state).expanduser().resolve() if state else root / STATE_FOLDER,
             name=_read_name(document) or root.name,
         )
@@ -80,6 +80,22 @@ class Project:
                 hint=f"Name one: {', '.join(entry.name for entry in self.systems)}",
             )
         return self.systems[0]
+
+
+def _chosen(
+    systems: tuple[SystemEntry, ...], variables: Mapping[str, str]
+) -> tuple[SystemEntry, ...]:
+    """Those that BEDPLATE_SYSTEMS names, all without it. Raises `ProjectError`."""
+    wanted = [name.strip() for name in variables.get("BEDPLATE_SYSTEMS", "").split(",")]
+    wanted = [name for name in wanted if name]
+    known = {entry.name for entry in systems}
+    for name in wanted:
+        if name not in known:
+            raise ProjectError(
+                f"BEDPLATE_SYSTEMS names {name!r}, and no system is named so",
+                hint=f"Known here: {', '.join(sorted(known)) or 'none'}",
+            )
+    return tuple(entry for entry in systems if not wanted or entry.name in wanted)
 
 
 def _plain_entry() -> SystemEntry:

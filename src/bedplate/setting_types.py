@@ -53,9 +53,24 @@ def _s3_endpoint(value: str) -> str:
         raise ValueError("must begin with https:// and name a host")
     if parts.username or parts.query or parts.path not in ("", "/"):
         raise ValueError("must be scheme, host and port only")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("must begin with https://; http:// is for loopback only")
+    if parts.scheme == "http" and not _is_of_this_network(parts.hostname):
+        raise ValueError("must begin with https://; http:// is for loopback and for containers")
     return value.rstrip("/")
+
+
+def missing(variable: str) -> SettingsError:
+    """The error for a variable that is needed and not set."""
+    return SettingsError(
+        f"{variable} is not set",
+        hint='Start the embedded servers with `bedplate up -d`, then `eval "$(bedplate env)"`; '
+        f"or set {variable} to a server of your own.",
+        variable=variable,
+    )
+
+
+def _is_of_this_network(host: str) -> bool:
+    """Loopback, or a name without a dot: another container's."""
+    return host in LOOPBACK or not set(host) & set(".:")
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]

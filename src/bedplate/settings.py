@@ -13,12 +13,13 @@ from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bedplate.environment import DEVELOPMENT_MARK, prefixed_for, read_environment
 from bedplate.errors import ProductionRefusedError, SettingsError
 from bedplate.redis_address import RedisAddress
-from bedplate.setting_types import PostgresUrl, RedisUrl, S3Endpoint, Seconds
+from bedplate.file_settings import FileSettings
+from bedplate.setting_types import PostgresUrl, RedisUrl, Seconds, missing
 from bedplate.urls import DatabaseUrl
 
 # What one system may have for itself, by its name as a prefix.
@@ -49,12 +50,8 @@ DEVELOPMENT_PASSWORDS = frozenset(
 )
 
 
-class Settings(BaseSettings):
+class Settings(FileSettings):
     """Everything that bedplate reads from the environment when it serves, works or migrates."""
-
-    model_config = SettingsConfigDict(
-        extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
 
     env: Literal["development", "test", "production"] = Field(
         "development", alias="BEDPLATE_ENV", description="Which stand this is."
@@ -134,56 +131,10 @@ class Settings(BaseSettings):
         alias="BEDPLATE_DEAD_JOB_RETENTION",
         description="Seconds that a dead job is kept, to be looked at and put back.",
     )
-    aws_access_key_id: SecretStr | None = Field(
+    allowed_hosts: str | None = Field(
         None,
-        alias="AWS_ACCESS_KEY_ID",
-        description="S3 credentials; without them those of the machine's role.",
-    )
-    aws_secret_access_key: SecretStr | None = Field(
-        None, alias="AWS_SECRET_ACCESS_KEY", description="The secret that belongs to it."
-    )
-    aws_session_token: SecretStr | None = Field(
-        None, alias="AWS_SESSION_TOKEN", description="The token of temporary credentials."
-    )
-    aws_region: str = Field("us-east-1", alias="AWS_REGION", description="The bucket's region.")
-    aws_bucket_name: str | None = Field(
-        None,
-        alias="AWS_BUCKET_NAME",
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-        description="The bucket that files are stored in; without it there are no files.",
-    )
-    s3_endpoint_url: S3Endpoint | None = Field(
-        None,
-        alias="S3_ENDPOINT_URL",
-        description="Another S3 than AWS: SeaweedFS, MinIO. https, or http on loopback.",
-    )
-    s3_addressing: Literal["auto", "path", "virtual"] = Field(
-        "auto",
-        alias="BEDPLATE_S3_ADDRESSING",
-        description="Bucket in the path or in the host; auto: in the path with an endpoint.",
-    )
-    s3_pool_size: int = Field(
-        16, alias="BEDPLATE_S3_POOL_SIZE", ge=1, le=1000, description="S3 connections kept open."
-    )
-    s3_timeout: Seconds = Field(
-        timedelta(seconds=30),
-        alias="BEDPLATE_S3_TIMEOUT",
-        description="Seconds without a byte after which S3 is taken to be down.",
-    )
-    file_grace: Seconds = Field(
-        timedelta(hours=1),
-        alias="BEDPLATE_FILE_GRACE",
-        description="Seconds that an upload may take before it is swept.",
-    )
-    file_retention: Seconds = Field(
-        timedelta(days=7),
-        alias="BEDPLATE_FILE_RETENTION",
-        description="Seconds that a deleted file's object is kept, for backups that name it.",
-    )
-    file_quarantine: Seconds = Field(
-        timedelta(days=7),
-        alias="BEDPLATE_FILE_QUARANTINE",
-        description="Seconds that an object without a row is kept after it was noticed.",
+        alias="BEDPLATE_ALLOWED_HOSTS",
+        description="Host names that are answered, by commas; `.shop.example` with all below it.",
     )
     guard: Literal["raise", "log", "off"] | None = Field(
         None,
@@ -248,7 +199,7 @@ class Settings(BaseSettings):
     def redis(self) -> str:
         """The Redis URL, password included. Raises `SettingsError` when REDIS_URL is missing."""
         if self.redis_url is None:
-            raise _missing("REDIS_URL")
+            raise missing("REDIS_URL")
         return self.redis_url.get_secret_value()
 
     @property
@@ -261,21 +212,10 @@ class Settings(BaseSettings):
         """What a call that goes round an open transaction does."""
         return self.guard or ("log" if self.env == "production" else "raise")
 
-    @property
-    def has_files(self) -> bool:
-        """Whether a bucket is configured, so that files can be stored."""
-        return self.aws_bucket_name is not None
-
-    def bucket_name(self) -> str:
-        """The bucket. Raises `SettingsError` when AWS_BUCKET_NAME is missing."""
-        if self.aws_bucket_name is None:
-            raise _missing("AWS_BUCKET_NAME")
-        return self.aws_bucket_name
-
     @staticmethod
     def _required(url: SecretStr | None) -> DatabaseUrl:
         if url is None:
-            raise _missing("DATABASE_URL")
+            raise missing("DATABASE_URL")
         return DatabaseUrl.parse(url.get_secret_value())
 
 
@@ -284,15 +224,6 @@ def _note_pooler(found: dict[str, str]) -> None:
     with suppress(SettingsError):
         if DatabaseUrl.parse(found.get("DATABASE_URL", "")).is_marked_pooler:
             found.setdefault("BEDPLATE_TRANSACTION_POOLER", "true")
-
-
-def _missing(variable: str) -> SettingsError:
-    return SettingsError(
-        f"{variable} is not set",
-        hint='Start the embedded servers with `bedplate up -d`, then `eval "$(bedplate env)"`; '
-        f"or set {variable} to a server of your own.",
-        variable=variable,
-    )
 
 
 def _as_settings_error(error: ValidationError) -> SettingsError:

@@ -82,12 +82,13 @@ def test_L1_compose_database_is_as_specified() -> None:
 def test_L1_compose_starts_in_order(path: Path) -> None:
     """Nothing of ours starts before its servers answer and the schema is there."""
     services = ComposeFile.read(path).services
-    assert {*services} == {"postgres", "redis", "migrate", "api", "relay", "worker"}
+    assert {*services} == {"postgres", "redis", "s3", "migrate", "api", "relay", "worker"}
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for name in ("api", "relay", "worker"):
         assert services[name]["depends_on"] == {
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
+            "s3": {"condition": "service_healthy"},
             "migrate": {"condition": "service_completed_successfully"},
         }
 
@@ -148,7 +149,7 @@ def test_L7_compose_gives_only_variables_that_are_read(path: Path, project: Proj
     """A misspelt variable would leave the default in force without a word."""
     known = {str(field.alias) for field in Settings.model_fields.values()}
     known |= {f"LIBRILABS_{name.upper()}" for name in LibriLabsSettings.model_fields}
-    known |= {entry.variable for entry in project.systems}
+    known |= {entry.variable for entry in project.systems} | {"BEDPLATE_SYSTEMS"}
     for name, service in ComposeFile.read(path).built().items():
         assert {*service["environment"]} <= known, name
 

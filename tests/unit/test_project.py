@@ -140,3 +140,18 @@ def test_a_mark_before_the_first_line_of_dotenv_is_no_part_of_a_name(tmp_path: P
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfA_NAME=file\r\nB_NAME=2\r\n")
     found = read_environment(tmp_path)
     assert (found["A_NAME"], found["B_NAME"]) == ("file", "2")
+
+
+def test_a_process_may_be_for_some_of_the_systems(tmp_path: Path) -> None:
+    """One image serves one system here and another there."""
+    write(tmp_path, '[tool.bedplate.systems]\nshop = "a:s"\nbooks = "b:s"\npress = "c:s"\n')
+
+    def names(value: str) -> list[str]:
+        project = Project.find({"BEDPLATE_SYSTEMS": value}, tmp_path)
+        return [entry.name for entry in project.systems]
+
+    assert names("press, shop") == ["shop", "press"]
+    assert names("") == ["shop", "books", "press"]
+    with pytest.raises(ProjectError, match="'shopp'") as caught:
+        names("shopp")
+    assert "books, press, shop" in caught.value.hint

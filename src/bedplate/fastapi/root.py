@@ -18,6 +18,7 @@ from starlette.responses import Response
 from bedplate.environment import read_environment
 from bedplate.errors import PendingMigrationError
 from bedplate.fastapi.health import health_router
+from bedplate.fastapi.hosts import AllowedHosts
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.schema_gate import SchemaGate
@@ -83,6 +84,8 @@ def create_root(
         openapi_url=None,
     )
     install_problems(root)
+    if mounted:
+        root.add_middleware(AllowedHosts, settings=mounted[0].layer.settings)
     root.include_router(
         health_router(
             {each.layer.name: each.layer for each in mounted},

@@ -80,11 +80,11 @@ async def _wait(schema: SchemaReadiness, deadline: float) -> None:
         try:
             await schema.require_current()
         except (PendingMigrationError, DatabaseUnreachableError) as error:
-            if time.monotonic() >= deadline:
-                raise
             if not is_said:
                 is_said = True
                 log.warning("Waiting: %s. %s", error.message, error.hint)
+            if time.monotonic() >= deadline:
+                raise
         else:
             return
         await asyncio.sleep(LOOK_AGAIN.total_seconds())
