@@ -17,8 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bedplate.environment import DEVELOPMENT_MARK, prefixed_for, read_environment
 from bedplate.errors import ProductionRefusedError, SettingsError
-from bedplate.redis_address import RedisAddress
 from bedplate.file_settings import FileSettings
+from bedplate.redis_address import RedisAddress
 from bedplate.setting_types import PostgresUrl, RedisUrl, Seconds, missing
 from bedplate.urls import DatabaseUrl
 
