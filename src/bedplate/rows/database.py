@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from bedplate.errors import BedplateError, TransactionError
 from bedplate.rows.admission import check_role, check_room
 from bedplate.rows.pool import TRUSTED_IDLE, Pool, keep_alive
+from bedplate.rows.redaction import hide_values
 from bedplate.rows.tls import tls_of
 from bedplate.rows.transaction_id import ASSIGNED
 from bedplate.rows.unreachable import connection_lost, is_lost, refusal
@@ -77,6 +78,7 @@ class Database:
         self._most_connections = pool_size + max_overflow
         self.engine = self._make_engine(pool_size, max_overflow, pool_timeout, pool_recycle)
         keep_alive(self.engine.sync_engine, trusted_idle)
+        hide_values(self.engine.sync_engine)
         if is_behind_pooler and role is not None:
             event.listen(self.engine.sync_engine, "begin", self._set_role)
 
