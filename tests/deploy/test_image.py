@@ -1,5 +1,11 @@
 """The Dockerfile, which is built by no development machine: held by rules of ours."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.deploy import image
@@ -25,6 +31,16 @@ MISTAKES = [
 def test_dockerfile_keeps_the_rules() -> None:
     """Two stages, nobody root, versions pinned, nothing copied that is not there."""
     assert image.findings(TEXT) == []
+
+
+def test_dockerfile_is_linted() -> None:
+    """hadolint knows the mistakes of everybody else's."""
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("hadolint is not installed: make install")
+    found = subprocess.run([program, str(DOCKERFILE)], capture_output=True, text=True, check=False)
+    assert found.stdout + found.stderr == ""
+    assert found.returncode == 0
 
 
 @pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES)
