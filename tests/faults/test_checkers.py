@@ -296,7 +296,8 @@ async def test_I11_finds_a_transaction_that_was_left_open(
     assert [each.subject for each in found] == [f"pid {pid}"]
 
 
-async def test_I12_names_who_keeps_dead_rows(
+@pytest.mark.fault(47, holds="I12", every_run=True)
+async def test_fault_47_the_doctor_names_who_keeps_dead_rows(
     spoilt_layer: DataLayer, owner: asyncpg.Connection
 ) -> None:
     """The pid is what one needs to end it."""
