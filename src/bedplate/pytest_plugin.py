@@ -36,16 +36,21 @@ if TYPE_CHECKING:
 STATE_VARIABLE = "BEDPLATE_TEST_STATE_DIR"
 # Valkey and Redis have 16 databases; a worker takes the one of its number.
 REDIS_DATABASES = 16
-# A forgotten `await` would let every assertion pass.
-UNAWAITED = "coroutine '(assert_|drain|crash_)"
+# A forgotten `await` would let every assertion pass. Python warns of it where nothing can be
+# raised, and pytest hands that on as a warning of its own.
+UNAWAITED = (
+    "error:coroutine '(assert_|drain|recover|Crashes):RuntimeWarning",
+    (
+        "error:Exception ignored in. <coroutine object (assert_|drain|recover|Crashes)"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run chooses the folder that all of its processes share."""
-    config.addinivalue_line("filterwarnings", f"error:{UNAWAITED}:RuntimeWarning")
-    config.addinivalue_line(
-        "filterwarnings", "error:.*'assert_:pytest.PytestUnraisableExceptionWarning"
-    )
+    for line in UNAWAITED:
+        config.addinivalue_line("filterwarnings", line)
     if hasattr(config, "workerinput") or STATE_VARIABLE in os.environ:
         return
     from bedplate.testing.folder import choose_folder
