@@ -44,7 +44,10 @@ async def measure_cost(variables: dict[str, str]) -> list[Cost]:
             for statement in (CREATE, GRANT):
                 await owner.execute(text(statement))
         await _round(layer, 8, has_job=True)
-        return [await _cost(layer, clients) for clients in CLIENTS]
+        found = [await _cost(layer, clients) for clients in CLIENTS]
+        async with layer.owner_database.engine.begin() as owner:
+            await owner.execute(text(EMPTY))
+        return found
 
 
 async def _cost(layer: DataLayer, clients: int) -> Cost:
