@@ -47,7 +47,7 @@ def commands() -> list[list[str]]:
 
 
 def _is_set(line: list[str], at: int) -> bool:
-    return all(re.match(r"[A-Z_]+=", word) for word in line[: at + 1])
+    return all(re.match(r"[A-Z][A-Z0-9_]*=", word) for word in line[: at + 1])
 
 
 def test_L23_every_command_exists() -> None:
