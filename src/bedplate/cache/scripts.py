@@ -43,14 +43,16 @@ return 1
 """
 
 # KEYS value, state · ARGV transaction ("0" when its id is not known), milliseconds the floor lasts
-# Whoever loads now has its lease voided: what it read may be from before.
+# Whoever loads now has its lease voided: what it read may be from before. What takes no memory
+# comes first, so that a server that is out of it forgets all the same.
 FORGET = """
-if tonumber(redis.call('HGET', KEYS[2], 'floor') or '0') < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[2], 'floor', ARGV[1])
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
-end
+local count = redis.call('DEL', KEYS[1])
 redis.call('HDEL', KEYS[2], 'token', 'until')
-return redis.call('DEL', KEYS[1])
+if tonumber(redis.call('HGET', KEYS[2], 'floor') or '0') < tonumber(ARGV[1]) then
+  redis.pcall('HSET', KEYS[2], 'floor', ARGV[1])
+  redis.pcall('PEXPIRE', KEYS[2], ARGV[2])
+end
+return count
 """
 
 # KEYS tag · ARGV new version, transaction, milliseconds it lasts
@@ -59,7 +61,8 @@ FORGET_TAG = """
 local known = redis.call('GET', KEYS[1])
 local floor = known and tonumber(string.match(known, ':(%d+)$')) or 0
 floor = math.max(floor, tonumber(ARGV[2]))
-redis.call('SET', KEYS[1], ARGV[1] .. ':' .. string.format('%d', floor), 'PX', ARGV[3])
+redis.call('DEL', KEYS[1])
+redis.pcall('SET', KEYS[1], ARGV[1] .. ':' .. string.format('%d', floor), 'PX', ARGV[3])
 return 1
 """
 
