@@ -303,7 +303,8 @@ class Cache:
             remote.give_back(lease)
             return
         packed = pack(wanted.shape.digest, lease.versions, text)
-        if not await remote.fill(lease, packed, wanted.ttl, wanted.stale, seen_below):
+        ttl = min(wanted.ttl, LONGEST_TTL)
+        if not await remote.fill(lease, packed, ttl, wanted.stale, seen_below):
             self.refused_fills += 1
 
     async def _load_alone(self, wanted: Wanted) -> Any:
