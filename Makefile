@@ -34,7 +34,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects demo-lost-file requirements clean faults soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache demo-lost-file requirements clean faults soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,7 +90,7 @@ format: $(VENV)/dev.stamp ## put the code in the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: bench-start bench-cli bench-jobs bench-transaction bench-objects ## every benchmark
+bench: bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache ## every benchmark
 
 bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
 	@$(BIN)/python -m benchmarks.start
@@ -103,6 +103,9 @@ bench-jobs: $(VENV)/dev.stamp ## jobs a second and latency, against plain Celery
 
 bench-transaction: $(VENV)/dev.stamp ## what a job in a transaction costs, how soon it runs; Celery, Procrastinate, PgQueuer
 	@$(BIN)/python -m benchmarks.transaction
+
+bench-cache: $(VENV)/dev.stamp ## cache hits a second, against redis-py, aiocache and cashews
+	@$(BIN)/python -m benchmarks.cache
 
 bench-objects: $(VENV)/dev.stamp ## put and get of files, against boto3, obstore and raw HTTP
 	@$(BIN)/python -m benchmarks.objects

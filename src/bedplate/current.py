@@ -35,6 +35,8 @@ _innermost: ContextVar[_Opened | None] = ContextVar("bedplate_unit_of_work", def
 
 def owned(database: object) -> "UnitOfWork | None":
     """The unit of work on this database that the running task has open, or None."""
+    if _innermost.get() is None:
+        return None
     task = running_task()
     for each in _open_ones():
         if each.database is database and each.task is task and task is not None:

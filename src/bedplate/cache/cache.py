@@ -133,6 +133,7 @@ class Cache:
         """
         if self._is_in_transaction():
             return await load()
+        # The hot path: what is at hand costs no more than two dictionaries and a clock.
         name = self._names.get((self._tenant(), key)) or self._name(key)
         near = self._near.entries.get(name)
         if near is not None and monotonic() < near.deadline:
