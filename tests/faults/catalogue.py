@@ -80,12 +80,6 @@ INVARIANTS = {
 
 # Said on the page of whatever of them no test injects.
 UNTESTED = {
-    15: "`make soak` stops Redis for seconds at a time; it has no test of its own yet",
-    17: "no old dump is put back by a test yet",
-    18: "no file of Redis is cut by a test yet",
-    19: "no Redis is filled by a test yet",
-    20: "`make soak` does it, by the seed; it has no test of its own yet",
-    27: "no replica is held back by a test yet",
     29: "`make soak` meets deadlocks; they have no test of their own yet",
     44: "no command is cancelled in mid answer by a test yet",
     50: "there are no backups yet",
