@@ -29,7 +29,7 @@ from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
 from bedplate.files.source import Source
 from bedplate.files.stored_files import StoredFile
 from bedplate.guard import Mode
-from bedplate.jobs import ledger
+from bedplate.jobs import ledger, trace
 from bedplate.jobs.tasks import Task
 from bedplate.rows.ids import new_id
 from bedplate.rows.transaction_id import Mark
@@ -139,6 +139,7 @@ class UnitOfWork:
             queue=task.queue,
             arguments=task.encode(*args, **kwargs),
             arguments_version=task.args_version,
+            trace_context=trace.current(),
             priority=task.options.priority,
             max_attempts=task.max_attempts,
             run_at=task.options.run_at,

@@ -2,7 +2,8 @@
 
 FastAPI closes function-scoped dependencies after the answer is made and before its first byte is
 sent. `Route` stands in between: an answer of 400 or more, or one that streams, rolls the request's
-unit of work back. `dependencies.py` refuses to open one anywhere else.
+unit of work back. `dependencies.py` refuses to open one anywhere else. What is enqueued in a route
+carries the request's trace.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from bedplate.errors import TransactionError
 from bedplate.fastapi.problem import PROBLEM_RESPONSES
+from bedplate.jobs import trace
 
 if TYPE_CHECKING:
     from bedplate.unit_of_work import UnitOfWork
@@ -34,7 +36,10 @@ class Route(APIRoute):
         async def answer_and_look(request: Request) -> Response:
             opened: list[UnitOfWork] = []
             request.scope[_OPENED] = opened
-            response = await answer(request)
+            headers = request.headers
+            received = trace.accept(headers.getlist("traceparent"), headers.getlist("tracestate"))
+            with trace.carrying(received):
+                response = await answer(request)
             _look(response, opened)
             return response
 

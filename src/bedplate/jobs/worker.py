@@ -17,7 +17,7 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -32,7 +32,7 @@ from bedplate.errors import (
     UnreachableError,
 )
 from bedplate.failpoints import failpoint
-from bedplate.jobs import ledger, statements
+from bedplate.jobs import ledger, statements, trace
 from bedplate.jobs.leases import Claim, Heartbeat, autocommit, claim, put_back
 from bedplate.jobs.ledger import JobState
 from bedplate.jobs.ledger_connection import LedgerConnection
@@ -169,7 +169,9 @@ class Worker:
     async def _run_task(self, task: Task[Any], held: Claim, arguments: dict[str, Any]) -> Outcome:
         job = JobRun(self._layer, held)
         lease = task.lease or self._lease
-        body = asyncio.create_task(_run_body(task.function(job, **arguments)), name=str(held.id))
+        body = asyncio.create_task(
+            _run_body(task.function(job, **arguments), held.trace_context), name=str(held.id)
+        )
         loop = asyncio.get_running_loop()
 
         def lost(state: JobState | None) -> None:
@@ -292,9 +294,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {redact(first)}" if first else type(error).__name__
 
 
-async def _run_body(task: Awaitable[None]) -> None:
+async def _run_body(task: Awaitable[None], context: Mapping[str, str] | None) -> None:
     try:
-        await task
+        with trace.running(context):
+            await task
     except (SystemExit, KeyboardInterrupt) as error:
         # Left alone they would end the loop before the job is handed back.
         raise ProcessExitError from error

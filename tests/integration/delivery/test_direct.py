@@ -9,9 +9,11 @@ import pytest
 
 from bedplate.delivery.broker import Broker
 from bedplate.delivery.relay import Relay
-from bedplate.jobs import direct_claims, ledger
+from bedplate.jobs import direct_claims, ledger, trace
 from bedplate.jobs.direct import DirectWorker, Room
 from bedplate.jobs.ledger import JobState
+from bedplate.jobs.run import JobRun
+from bedplate.jobs.tasks import registry_of, task
 from bedplate.jobs.worker import Outcome, Worker
 from bedplate.layer import DataLayer
 from bedplate.rows.driver import DriverConnection
@@ -96,6 +98,33 @@ async def test_what_was_sent_before_is_taken_back(
     await view.until_state(job_id, JobState.SUCCEEDED)
     direct.stop()
     await running
+
+
+async def test_a_trace_goes_from_job_to_job(view: LedgerView, sample_layer: DataLayer) -> None:
+    """The direct worker claims by a statement of its own, which must bring it along."""
+    context = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    seen: list[object] = []
+    ended = asyncio.Event()
+
+    @task(name="sample.traced")
+    async def traced(job: JobRun, more: bool) -> None:
+        seen.append(trace.current())
+        async with job.finishing() as uow:
+            if more:
+                uow.enqueue(traced, more=False)
+        if not more:
+            ended.set()
+
+    async with Worker(sample_layer, sample_layer.owner_database, registry_of([traced])) as worker:
+        direct = DirectWorker(sample_layer, worker, ["default"], Room(1), poll=MINUTE)
+        running = asyncio.create_task(direct.run())
+        with trace.carrying(context):
+            await view.enqueue(traced, True)
+        async with asyncio.timeout(20):
+            await ended.wait()
+        direct.stop()
+        await running
+    assert seen == [context, context]
 
 
 async def test_workers_of_both_kinds_share_a_queue(
