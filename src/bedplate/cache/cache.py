@@ -27,7 +27,7 @@ from bedplate.cache.entries import Entry, Shape, pack, shape_of, shape_of_type
 from bedplate.cache.flights import Flights
 from bedplate.cache.invalidation import Invalidation
 from bedplate.cache.keys import Keyspace, bounded, name_of
-from bedplate.cache.link import LinkLostError
+from bedplate.cache.link import PATIENT_TICKS, LinkLostError
 from bedplate.cache.near_cache import NearCache, Ticket
 from bedplate.cache.remote import Lease, Remote
 from bedplate.cache.route import ClusterRoute, Route
@@ -101,6 +101,7 @@ class Cache:
         self._near = NearCache(near_bytes)
         self._flights = Flights()
         self._route: Route | ClusterRoute | None = None
+        self._silent_ticks: int | None = None
         self._unsent: dict[str, Invalidation] = {}
         self._names: dict[tuple[str | None, str], str] = {}
         self._refreshes: set[asyncio.Task[Any]] = set()
@@ -207,6 +208,10 @@ class Cache:
             self._near.forget((name,))
             self._flights.forget((name,))
             self._tell(name, invalidation)
+
+    def be_patient(self) -> None:
+        """For a relay: Redis may be far away, and it must be told all the same."""
+        self._silent_ticks = PATIENT_TICKS
 
     async def tell(self, invalidations: Sequence[Invalidation]) -> None:
         """Have Redis forget, for sure. Raises `RedisUnreachableError`. Twice is once."""
@@ -353,7 +358,7 @@ class Cache:
         if self._route is None:
             address = RedisAddress.parse(self._url)
             kind = ClusterRoute if address.kind == "cluster" else Route
-            self._route = kind(address, self._changed, self._reopened)
+            self._route = kind(address, self._changed, self._reopened, self._silent_ticks)
         return self._route
 
     def _changed(self, redis_keys: Sequence[str] | None) -> None:

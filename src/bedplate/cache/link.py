@@ -31,6 +31,8 @@ CONNECT_SECONDS = 1.0
 # loop was busy, has the answer waiting, and must not take the server to be down.
 TICK_SECONDS = 0.02
 SILENT_TICKS = 4
+# For who must tell a server that may be far away, and whom no reader waits for: a second.
+PATIENT_TICKS = 50
 HEARTBEAT_SECONDS = 1.0
 # More than this unanswered, and another command waits longer than going round the cache takes.
 MOST_PENDING = 20_000
@@ -45,11 +47,12 @@ class LinkLostError(ConnectionError):
 class Link(asyncio.Protocol):
     """Made by `connect`. `incarnation` names this life of the server; `forgotten` is told names."""
 
-    def __init__(self, forgotten: Forgotten) -> None:
+    def __init__(self, forgotten: Forgotten, silent_ticks: int | None = None) -> None:
         self.incarnation = ""
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._forgotten = forgotten
+        self._most_silent = SILENT_TICKS if silent_ticks is None else silent_ticks
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._pending: deque[asyncio.Future[Any]] = deque()
@@ -177,7 +180,7 @@ class Link(asyncio.Protocol):
             return
         self._silent_ticks = 0 if self._has_heard else self._silent_ticks + 1
         self._has_heard = False
-        if self._silent_ticks >= SILENT_TICKS:
+        if self._silent_ticks >= self._most_silent:
             self._lose("it does not answer")
             return
         self._loop.call_later(TICK_SECONDS, self._tick)
@@ -221,13 +224,14 @@ async def connect(
     forgotten: Forgotten,
     *,
     is_replica_fine: bool = False,
+    silent_ticks: int | None = None,
 ) -> Link:
     """A link to one server, entered and tracking. `host` None: the address' socket.
 
     Raises `OSError` (`LinkLostError` and a time-out among them) and `hiredis.ReplyError`.
     """
     loop = asyncio.get_running_loop()
-    link = Link(forgotten)
+    link = Link(forgotten, silent_ticks)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             if host is None:

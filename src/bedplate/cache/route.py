@@ -40,6 +40,7 @@ class Keeper:
         find: Callable[[], Awaitable[Place]],
         forgotten: Forgotten,
         opened: Callable[[], None],
+        silent_ticks: int | None = None,
     ) -> None:
         self.link: Link | None = None
         self.down_since = time.monotonic()
@@ -48,6 +49,7 @@ class Keeper:
         self._find = find
         self._forgotten = forgotten
         self._opened = opened
+        self._silent_ticks = silent_ticks
         self._task = asyncio.create_task(self._keep(), name="cache link")
 
     async def close(self) -> None:
@@ -61,7 +63,9 @@ class Keeper:
         while True:
             try:
                 host, port = await self._find()
-                link = await connect(self._address, host, port, self._forgotten)
+                link = await connect(
+                    self._address, host, port, self._forgotten, silent_ticks=self._silent_ticks
+                )
             except FAILURES as error:
                 failures += 1
                 if failures == 1:
@@ -89,9 +93,13 @@ class Route:
     """One server, or the master that Sentinel names. Started by its first user."""
 
     def __init__(
-        self, address: RedisAddress, forgotten: Forgotten, opened: Callable[[], None]
+        self,
+        address: RedisAddress,
+        forgotten: Forgotten,
+        opened: Callable[[], None],
+        silent_ticks: int | None = None,
     ) -> None:
-        self._keeper = Keeper(address, self._find, forgotten, opened)
+        self._keeper = Keeper(address, self._find, forgotten, opened, silent_ticks)
         self._address = address
 
     def link_for(self, _name: str) -> Link | None:
@@ -130,9 +138,14 @@ class ClusterRoute:
     """A link to each master of a cluster; who serves what is asked again when one is lost."""
 
     def __init__(
-        self, address: RedisAddress, forgotten: Forgotten, opened: Callable[[], None]
+        self,
+        address: RedisAddress,
+        forgotten: Forgotten,
+        opened: Callable[[], None],
+        silent_ticks: int | None = None,
     ) -> None:
         self._address = address
+        self._silent_ticks = silent_ticks
         self._forgotten = forgotten
         self._opened = opened
         self._keepers: dict[Place, Keeper] = {}
@@ -224,7 +237,9 @@ class ClusterRoute:
         self._slots = slots
         places = {place for _first, _last, place in slots}
         for place in places - self._keepers.keys():
-            self._keepers[place] = Keeper(self._address, _at(place), self._forgotten, self._opened)
+            self._keepers[place] = Keeper(
+                self._address, _at(place), self._forgotten, self._opened, self._silent_ticks
+            )
         for place in self._keepers.keys() - places:
             await self._keepers.pop(place).close()
 

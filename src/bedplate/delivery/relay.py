@@ -118,6 +118,8 @@ class Relay:
 
     async def run(self) -> None:
         """Deliver until cancelled. Outlives every server that goes away and comes back."""
+        if self._layer.settings.redis_url is not None:
+            self._layer.cache.be_patient()
         await self._listener.open()
         try:
             while True:
