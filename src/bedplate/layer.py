@@ -10,11 +10,12 @@ nothing. Use a layer from one event loop; after a fork each process makes its ow
 """
 
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -25,11 +26,16 @@ from bedplate.delivery import outbox
 from bedplate.delivery.wakeup import Wakeup
 from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore
+from bedplate.retries import Retries, repeat
 from bedplate.rows.database import Database
+from bedplate.rows.tenancy import Isolation, Terms, bind, running_as, running_tenant
 from bedplate.settings import Settings
 from bedplate.transaction import transact
 from bedplate.transaction_end import discard, uninterrupted
 from bedplate.unit_of_work import UnitOfWork
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DataLayer:
@@ -69,6 +75,7 @@ class DataLayer:
             self.reading,
             near_bytes=self.settings.near_cache_bytes,
             is_in_transaction=lambda: self.current is not None,
+            tenant=running_tenant,
         )
 
     @cached_property
@@ -130,24 +137,67 @@ class DataLayer:
     def __repr__(self) -> str:
         return f"<DataLayer {self.name} {'open' if self._is_open else 'closed'}>"
 
-    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+    def transaction(
+        self,
+        *,
+        tenant: str | None = None,
+        actor: str | None = None,
+        isolation: Isolation | None = None,
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work: committed at the end of the block, rolled back on any exception.
 
-        Inside another of the same task it joins that one: one COMMIT, at the end of the outer.
+        `tenant` and `actor` hold for this transaction only: policies read them, jobs and files
+        carry them. Inside another block of the same task it joins that one: one COMMIT, at the end
+        of the outer; other terms than the outer's are a `TransactionError`.
         """
-        self._check_open()
-        return transact(
-            self.database, self._committed, lambda: self.files, self.settings.guard_mode
+        return self._transact(Terms(tenant, actor, isolation))
+
+    async def run(
+        self,
+        function: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call `function(uow, …)` in a transaction, and all of it again when that cannot commit.
+
+        At serialization failures, deadlocks, locks not had in time and lost connections, five
+        times at most within ten seconds. Inside a transaction it joins, and nothing is repeated.
+        """
+        return await self.run_with(Retries(), function, *args, **kwargs)
+
+    async def run_with(
+        self,
+        retries: Retries,
+        function: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `run`, with attempts, deadline, tenant and isolation level of one's own."""
+        if self.current is not None:
+            retries = replace(retries, attempts=1)
+        return await repeat(
+            lambda: self._transact(retries.terms),
+            lambda uow: function(uow, *args, **kwargs),
+            retries,
         )
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session in a READ ONLY transaction, rolled back at the end of the block."""
+    async def reading(
+        self, *, tenant: str | None = None, actor: str | None = None
+    ) -> AsyncIterator[AsyncSession]:
+        """A session in a READ ONLY transaction, rolled back at the end of the block.
+
+        It has a connection of its own, also inside a unit of work, whose changes it does not see.
+        """
         self._check_open()
         session = AsyncSession(self._readonly_engine, expire_on_commit=False)
+        bind(session.sync_session, Terms(tenant, actor))
         with self.database.translating():
             try:
-                yield session
+                with running_as(tenant):
+                    yield session
             finally:
                 await uninterrupted(discard(session))
 
@@ -155,6 +205,12 @@ class DataLayer:
     def _readonly_engine(self) -> AsyncEngine:
         """The same pool; its transactions begin READ ONLY."""
         return self.database.engine.execution_options(postgresql_readonly=True)
+
+    def _transact(self, terms: Terms) -> AbstractAsyncContextManager[UnitOfWork]:
+        self._check_open()
+        return transact(
+            self.database, self._committed, lambda: self.files, terms, self.settings.guard_mode
+        )
 
     def _committed(self, uow: UnitOfWork) -> None:
         if uow.has_deliveries:

@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate import current
 from bedplate.commit import commit
+from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore, no_files
 from bedplate.guard import Mode
 from bedplate.guard_watch import watch
 from bedplate.rows.database import Database
+from bedplate.rows.tenancy import NO_TERMS, Terms, bind, isolated, running_as
 from bedplate.transaction_end import (
     ROLLBACK_TIMEOUT,
     TransactionSession,
@@ -32,6 +34,7 @@ async def transact(
     database: Database,
     after_commit: Callable[[UnitOfWork], None],
     files: Callable[[], FileStore] = no_files,
+    terms: Terms = NO_TERMS,
     guard: Mode = "raise",
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction as a context manager: commits at the end of the block, rolls back on errors.
@@ -41,22 +44,28 @@ async def transact(
 
     `after_commit` is told at once, even when the caller was cancelled meanwhile: it must neither
     block nor raise. `files` is asked when the first file is stored. `guard`: what is done about
-    calls that go round the transaction.
+    calls that go round the transaction. Raises `TransactionError` when `terms` differ from those
+    of the block that it would join.
     """
     outer = current.owned(database)
     if outer is not None:
+        if not terms.fit(outer.terms):
+            raise _other_terms(terms, outer.terms)
         with outer.joined():
             yield outer
         return
     watch(guard)
     session = UnitOfWorkSession(
-        database.engine, expire_on_commit=False, sync_session_class=TransactionSession
+        isolated(database.engine, terms),
+        expire_on_commit=False,
+        sync_session_class=TransactionSession,
     )
     session.guard = guard
-    uow = UnitOfWork(session, files, tells_log=database.tells_log, guard=guard)
+    bind(session.sync_session, terms)
+    uow = UnitOfWork(session, files, terms, tells_log=database.tells_log, guard=guard)
     with database.translating():
         try:
-            with current.opened(uow, database):
+            with current.opened(uow, database), running_as(terms.tenant):
                 yield uow
                 if not uow.is_rollback_only:
                     await uow.write_pending()
@@ -69,6 +78,13 @@ async def transact(
             await _abandon(uow, session)
         else:
             await uninterrupted(_commit(uow, session, database, after_commit))
+
+
+def _other_terms(terms: Terms, outer: Terms) -> TransactionError:
+    return TransactionError(
+        f"a block with {terms} is inside a transaction that began with {outer}",
+        hint="Begin it in a task of its own, or give the outer block what the inner one needs.",
+    )
 
 
 async def _abandon(uow: UnitOfWork, session: UnitOfWorkSession) -> None:

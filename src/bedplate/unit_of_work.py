@@ -6,13 +6,15 @@
         job_id = uow.enqueue(send_receipt, order.id)
         uow.invalidate(f"order:{order.id}")
 
-Jobs and messages are kept until the end and written, one statement each, just before the COMMIT;
+Jobs and messages are kept until the end and written in one statement, just before the COMMIT;
 `transaction.py` begins and ends it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -22,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bedplate import pending
 from bedplate.cache.keys import bounded
 from bedplate.current import running_task
-from bedplate.delivery import outbox
+from bedplate.delivery import inbox, outbox
 from bedplate.errors import TransactionError
 from bedplate.files import stored_files
 from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
@@ -32,6 +34,7 @@ from bedplate.guard import Mode
 from bedplate.jobs import ledger, trace
 from bedplate.jobs.tasks import Task
 from bedplate.rows.ids import new_id
+from bedplate.rows.tenancy import NO_TERMS, Terms
 from bedplate.rows.transaction_id import Mark
 from bedplate.transaction_end import ended, has_written
 
@@ -48,6 +51,7 @@ class UnitOfWork:
         self,
         session: AsyncSession,
         files: Callable[[], FileStore] = no_files,
+        terms: Terms = NO_TERMS,
         *,
         tells_log: bool = False,
         guard: Mode = "raise",
@@ -55,6 +59,7 @@ class UnitOfWork:
         self.guard: Mode = guard
         self._session = session
         self._files = files
+        self.terms = terms
         self._jobs: list[ledger.PendingJob] = []
         self._messages: list[outbox.PendingMessage] = []
         self._last_steps: list[LastStep] = []
@@ -71,6 +76,16 @@ class UnitOfWork:
         """SQLAlchemy's session of this transaction. It is not to be committed by hand."""
         self._check_open()
         return self._session
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose transaction this is: its jobs and files belong to that tenant."""
+        return self.terms.tenant
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts in it."""
+        return self.terms.actor
 
     @property
     def is_rollback_only(self) -> bool:
@@ -145,6 +160,8 @@ class UnitOfWork:
             run_at=task.options.run_at,
             dedup_key=task.options.dedup_key,
             group_key=task.options.group_key,
+            tenant=self.tenant,
+            actor=self.actor,
         )
         self._jobs.append(job)
         return job.id
@@ -152,9 +169,10 @@ class UnitOfWork:
     def invalidate(self, *keys: str, tags: Iterable[str] = ()) -> None:
         """Have the cache forget these keys, and all entries with these tags, once this commits."""
         self._check_open()
+        payload = None if self.tenant is None else {"tenant": self.tenant}
         for kind, names in ((outbox.INVALIDATE, keys), (outbox.INVALIDATE_TAG, tags)):
             self._messages.extend(
-                outbox.PendingMessage(id=new_id(), kind=kind, key=bounded(name))
+                outbox.PendingMessage(id=new_id(), kind=kind, key=bounded(name), payload=payload)
                 for name in dict.fromkeys(names)
             )
 
@@ -167,6 +185,12 @@ class UnitOfWork:
         pending row. Raises `FileTooLargeError`, `StorageUnreachableError`, `UploadEndedError`.
         """
         with self._turn():
+            if file.tenant not in (None, self.tenant):
+                raise TransactionError(
+                    f"a file of tenant {file.tenant!r} in a transaction of {self.tenant!r}",
+                    hint="Begin it by layer.transaction(tenant=…); its files are that tenant's.",
+                )
+            file = replace(file, tenant=self.tenant)
             sent = await self._files().send(source, file, limit_bytes=limit_bytes)
             return await self._commit_file(sent)
 
@@ -185,6 +209,19 @@ class UnitOfWork:
         """
         with self._turn() as session:
             await stored_files.delete(session, file_id)
+
+    async def first_time(
+        self, consumer: str, message_id: str, *, memory: timedelta = inbox.MESSAGE_MEMORY
+    ) -> bool:
+        """Whether a message from elsewhere, such as a webhook's, has not acted before.
+
+        True once for each consumer, tenant and id (at most 255 characters): it is written down by
+        this transaction's commit. Another transaction with the same one is waited for.
+        """
+        with self._turn() as session:
+            return await inbox.note(
+                session, consumer, message_id, tenant=self.tenant, memory=memory
+            )
 
     def before_commit(self, step: LastStep) -> None:
         """Call `step(session)` after all else is written, just before the COMMIT.

@@ -10,6 +10,7 @@ from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.librilabs.models import Base
 from systems.librilabs.routes import documents_router, translations_router
+from systems.librilabs.routes.identity import identity_of
 from systems.librilabs.seeds import seed
 from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.tasks import translate
@@ -25,7 +26,9 @@ def create_app(layer: DataLayer) -> FastAPI:
     """The HTTP interface on an open or yet unopened layer. Raises `SettingsError`."""
     # Read here as well as where it is used: a wrong variable stops the start, not a request.
     LibriLabsSettings.load()
-    app = create_bedplate_app(layer, title=system.title, description=DESCRIPTION)
+    app = create_bedplate_app(
+        layer, identify=identity_of, title=system.title, description=DESCRIPTION
+    )
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
     app.include_router(documents_router)

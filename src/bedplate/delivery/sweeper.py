@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from bedplate.delivery import inbox
 from bedplate.delivery.broker import Broker
 from bedplate.errors import RedisUnreachableError
 from bedplate.jobs import ledger
@@ -65,6 +66,7 @@ async def sweep(
     if busy:
         await fetch(connection, WAIT_LONGER, queues=busy, deadline=deadline)
     rescued = await _rescue(connection)
+    await inbox.sweep(connection)
     return Swept({queue: sent for queue, sent, _ in rows}, rescued)
 
 

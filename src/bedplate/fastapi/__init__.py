@@ -17,6 +17,7 @@ from bedplate.fastapi.dependencies import (
     unit_of_work,
 )
 from bedplate.fastapi.health import health_router
+from bedplate.fastapi.identity import Identify, Identity
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.origin import SameOrigin
 from bedplate.fastapi.problem import Problem
@@ -30,6 +31,8 @@ __all__ = [
     "DepSession",
     "DepUnitOfWork",
     "HostCookie",
+    "Identify",
+    "Identity",
     "IssuedCookie",
     "Problem",
     "Route",

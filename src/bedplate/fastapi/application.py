@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from bedplate.fastapi.health import health_router
+from bedplate.fastapi.identity import Identify
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.problem import PROBLEM_RESPONSES
 from bedplate.fastapi.problems import install_problems
@@ -15,8 +16,10 @@ from bedplate.fastapi.routing import Route
 from bedplate.layer import DataLayer
 
 
-def create_app(layer: DataLayer, **options: Any) -> FastAPI:
+def create_app(layer: DataLayer, *, identify: Identify | None = None, **options: Any) -> FastAPI:
     """A `FastAPI(**options)` with the layer, its lifespan, problem details and /health.
+
+    `identify` says whose a request is: the tenant and actor of its unit of work.
 
     Its own routes (`@app.get`) may take a unit of work; routers included into it must be
     `bedplate.fastapi.Router`.
@@ -25,6 +28,7 @@ def create_app(layer: DataLayer, **options: Any) -> FastAPI:
     options.setdefault("responses", PROBLEM_RESPONSES)
     app = FastAPI(**options)
     app.state.layer = layer
+    app.state.identify = identify
     app.router.route_class = Route
     install_problems(app)
     app.include_router(health_router({layer.name: layer}))

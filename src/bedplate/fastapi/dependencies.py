@@ -6,6 +6,7 @@
 The unit of work commits after the answer is made and before its first byte is sent; any
 exception, a cancellation and an answer of 400 or more roll it back. `get_db` gives the session of
 that same unit of work. A dependency with `yield` that uses it must be function-scoped too.
+It runs as the tenant that the application's `identify` names, and honours Idempotency-Key.
 """
 
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ from starlette.requests import HTTPConnection
 
 from bedplate import current
 from bedplate.errors import SettingsError
+from bedplate.fastapi import idempotency
+from bedplate.fastapi.identity import identity_of
 from bedplate.fastapi.routing import note_unit_of_work, refuse_foreign_route
 from bedplate.layer import DataLayer
 from bedplate.unit_of_work import UnitOfWork
@@ -40,9 +43,11 @@ DepLayer = Annotated[DataLayer, Depends(get_layer)]
 async def unit_of_work(connection: HTTPConnection, layer: DepLayer) -> AsyncIterator[UnitOfWork]:
     """The request's unit of work. Raises `TransactionError` on a route that is not ours."""
     refuse_foreign_route(connection)
+    identity = await identity_of(connection)
     with current.apart():
-        async with layer.transaction() as uow:
+        async with layer.transaction(tenant=identity.tenant, actor=identity.actor) as uow:
             note_unit_of_work(connection, uow)
+            await idempotency.begin(connection, uow, identity)
             yield uow
 
 

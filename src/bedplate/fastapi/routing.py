@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 
 from bedplate.errors import TransactionError
+from bedplate.fastapi.idempotency import ReplayedError, keep
 from bedplate.fastapi.problem import PROBLEM_RESPONSES
 from bedplate.jobs import trace
 
@@ -38,9 +39,15 @@ class Route(APIRoute):
             request.scope[_OPENED] = opened
             headers = request.headers
             received = trace.accept(headers.getlist("traceparent"), headers.getlist("tracestate"))
-            with trace.carrying(received):
-                response = await answer(request)
+            try:
+                with trace.carrying(received):
+                    response = await answer(request)
+            except ReplayedError as replay:
+                return replay.response()
             _look(response, opened)
+            for uow in opened:
+                if not uow.is_rollback_only:
+                    keep(request, response, uow)
             return response
 
         return answer_and_look

@@ -38,6 +38,7 @@ from bedplate.files.stored_files import Connection, PendingFile, StoredFile
 from bedplate.guard import outside_transaction
 from bedplate.rows.database import Database
 from bedplate.rows.ids import new_id
+from bedplate.rows.tenancy import SET_TENANT
 
 if TYPE_CHECKING:
     from bedplate.settings import Settings
@@ -127,7 +128,7 @@ class FileStore:
         Raises `FileTooLargeError`, `StorageUnreachableError`, `ObjectDeniedError`.
         """
         pending = self._pending_file(file)
-        async with self._committing() as connection:
+        async with self._committing(file.tenant) as connection:
             await stored_files.insert_pending(connection, pending, self._settings.file_grace)
         failpoint("files.after_pending")
         measured = Measured(source, limit_bytes=limit_bytes)
@@ -135,15 +136,15 @@ class FileStore:
             with outside_transaction("the pending row names the object, whatever becomes of it"):
                 await self._put(pending, measured)
         except Exception:
-            await self.abandon(pending.id)
+            await self.abandon(pending.id, tenant=file.tenant)
             raise
         failpoint("files.after_put")
         return Sent(pending.id, pending.key, measured.size_bytes, measured.sha256)
 
-    async def abandon(self, file_id: UUID) -> None:
+    async def abandon(self, file_id: UUID, *, tenant: str | None = None) -> None:
         """Let the sweeper take an upload that failed at once. Never raises: it does so anyway."""
         try:
-            async with self._committing() as connection:
+            async with self._committing(tenant) as connection:
                 await stored_files.abandon(connection, file_id)
         except BedplateError:
             log.warning("A failed upload waits for its grace period", exc_info=True)
@@ -160,7 +161,7 @@ class FileStore:
             sha256=sha256,
             content_type=pending.content_type,
         )
-        async with self._committing() as connection:
+        async with self._committing(file.tenant) as connection:
             # S3 looks at the link's end when a request begins: the bytes may come after it.
             grace = LONGEST_PUT_LINK + self._settings.file_grace
             await stored_files.insert_pending(connection, pending, grace)
@@ -249,8 +250,10 @@ class FileStore:
             )
 
     @asynccontextmanager
-    async def _committing(self) -> AsyncIterator[AsyncConnection]:
+    async def _committing(self, tenant: str | None) -> AsyncIterator[AsyncConnection]:
         database = self._pending
         with database.translating():
             async with database.engine.begin() as connection:
+                if tenant is not None:
+                    await connection.execute(SET_TENANT, {"tenant": tenant, "actor": None})
                 yield connection

@@ -11,7 +11,7 @@ nothing, and what `finishing` writes exists exactly once.
 """
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,7 +25,10 @@ from bedplate.unit_of_work import UnitOfWork
 
 
 class JobRun:
-    """A running attempt. Made by the worker; its task must not keep it after it returned."""
+    """A running attempt. Made by the worker; its task must not keep it after it returned.
+
+    What it opens runs as the job's tenant and actor: those of the transaction that enqueued it.
+    """
 
     def __init__(self, layer: DataLayer, held: Claim) -> None:
         self.layer = layer
@@ -66,9 +69,13 @@ class JobRun:
         Raises `LeaseLostError`, and nothing is committed.
         """
         self._refuse_lost()
-        async with self.layer.transaction() as uow:
+        async with self.layer.transaction(tenant=self.tenant, actor=self.actor) as uow:
             yield uow
             uow.before_commit(self._hold)
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """`layer.reading()` as the job's tenant."""
+        return self.layer.reading(tenant=self.tenant, actor=self.actor)
 
     @asynccontextmanager
     async def finishing(self) -> AsyncIterator[UnitOfWork]:
@@ -82,7 +89,7 @@ class JobRun:
                 "job.finishing() inside an open transaction: the outer one would commit it",
                 hint="Write the result inside `finishing` alone, after the other block has ended.",
             )
-        async with self.layer.transaction() as uow:
+        async with self.layer.transaction(tenant=self.tenant, actor=self.actor) as uow:
             yield uow
             uow.before_commit(self._finish)
         self._is_finished = not uow.is_rollback_only

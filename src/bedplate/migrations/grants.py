@@ -27,6 +27,7 @@ GRANT USAGE ON SCHEMA public, bedplate TO {role};
 GRANT SELECT ON bedplate.version TO {role};
 GRANT SELECT, INSERT, UPDATE ON bedplate.jobs TO {role};
 GRANT SELECT, INSERT ON bedplate.outbox TO {role};
+GRANT SELECT, INSERT ON bedplate.inbox TO {role};
 GRANT SELECT, INSERT, UPDATE ON bedplate.stored_files TO {role};
 """
 

@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
+from starlette.requests import HTTPConnection
 
-from bedplate.fastapi import DepLayer, SignedCookie
+from bedplate.fastapi import DepLayer, Identity, SignedCookie, digest, get_layer
 from systems.librilabs.readers import Reader
 
 COOKIE = "librilabs"
@@ -22,6 +23,13 @@ async def identify(request: Request, response: Response, layer: DepLayer) -> Rea
         response.headers.append("Set-Cookie", issued.header)
         token = issued.token
     return Reader.of_token(token)
+
+
+async def identity_of(connection: HTTPConnection) -> Identity:
+    """The same as the layer asks it: nobody before the first cookie was given."""
+    layer = await get_layer(connection)
+    token = SignedCookie.from_settings(COOKIE, layer.settings).read(connection)
+    return Identity() if token is None else Identity(actor=digest(token))
 
 
 DepReader = Annotated[Reader, Depends(identify)]

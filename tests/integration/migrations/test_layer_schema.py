@@ -6,6 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
+import bedplate.delivery.inbox
 import bedplate.delivery.outbox
 import bedplate.files.table
 import bedplate.jobs.direct_claims
