@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from bedplate.errors import TransactionEndedError
+from bedplate.errors import TransactionEndedError, TransactionError
 from bedplate.guard import SESSION_HINT, Mode, report
 
 log = logging.getLogger("bedplate.unit_of_work")
@@ -132,4 +132,30 @@ def ended() -> TransactionEndedError:
     return TransactionEndedError(
         "the unit of work has ended",
         hint="Do it inside `async with layer.transaction()`, or in one of its own.",
+    )
+
+
+def shared() -> TransactionError:
+    """What is raised to the second of two tasks that use a unit of work at the same time."""
+    return TransactionError(
+        "two tasks use one unit of work at the same time",
+        hint="Await one after the other (no gather), or give each task "
+        "a `layer.transaction()` of its own.",
+    )
+
+
+def swallowed(failure: BaseException) -> TransactionError:
+    """What is raised at the end, when an inner block failed and its error was caught."""
+    return TransactionError(
+        f"a block that joined this transaction failed ({type(failure).__name__}), and the failure "
+        "was caught: nothing is committed",
+        hint="Put what may fail alone into `async with uow.savepoint()`, or let the error pass.",
+    )
+
+
+def foreign_file(tenant: str | None, own: str | None) -> TransactionError:
+    """What is raised when a file would be another tenant's than its transaction."""
+    return TransactionError(
+        f"a file of tenant {tenant!r} in a transaction of {own!r}",
+        hint="Begin it by layer.transaction(tenant=…); its files are that tenant's.",
     )

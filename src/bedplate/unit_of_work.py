@@ -25,7 +25,6 @@ from bedplate import pending
 from bedplate.cache.keys import bounded
 from bedplate.current import running_task
 from bedplate.delivery import inbox, outbox
-from bedplate.errors import TransactionError
 from bedplate.files import stored_files
 from bedplate.files.file_store import FileStore, NewFile, Sent, no_files
 from bedplate.files.source import Source
@@ -36,7 +35,7 @@ from bedplate.jobs.tasks import Task
 from bedplate.rows.ids import new_id
 from bedplate.rows.tenancy import NO_TERMS, Terms
 from bedplate.rows.transaction_id import Mark
-from bedplate.transaction_end import ended, has_written
+from bedplate.transaction_end import ended, foreign_file, has_written, shared, swallowed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,10 +185,7 @@ class UnitOfWork:
         """
         with self._turn():
             if file.tenant not in (None, self.tenant):
-                raise TransactionError(
-                    f"a file of tenant {file.tenant!r} in a transaction of {self.tenant!r}",
-                    hint="Begin it by layer.transaction(tenant=…); its files are that tenant's.",
-                )
+                raise foreign_file(file.tenant, self.tenant)
             file = replace(file, tenant=self.tenant)
             sent = await self._files().send(source, file, limit_bytes=limit_bytes)
             return await self._commit_file(sent)
@@ -266,7 +262,7 @@ class UnitOfWork:
     async def write_pending(self) -> None:
         """Write what waits for the COMMIT, which follows. Called by `transact`, at the end."""
         if self._failure is not None:
-            raise _swallowed(self._failure) from self._failure
+            raise swallowed(self._failure) from self._failure
         with self._turn() as session:
             self.end()
             await session.flush()
@@ -297,11 +293,7 @@ class UnitOfWork:
         self._check_open()
         task = running_task()
         if self._user is not None and self._user is not task:
-            raise TransactionError(
-                "two tasks use one unit of work at the same time",
-                hint="Await one after the other (no gather), or give each task "
-                "a `layer.transaction()` of its own.",
-            )
+            raise shared()
         outer, self._user = self._user, task
         try:
             yield self._session
@@ -311,11 +303,3 @@ class UnitOfWork:
     def _check_open(self) -> None:
         if self._is_ended:
             raise ended()
-
-
-def _swallowed(failure: BaseException) -> TransactionError:
-    return TransactionError(
-        f"a block that joined this transaction failed ({type(failure).__name__}), and the failure "
-        "was caught: nothing is committed",
-        hint="Put what may fail alone into `async with uow.savepoint()`, or let the error pass.",
-    )
