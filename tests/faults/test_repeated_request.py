@@ -20,19 +20,18 @@ async def test_fault_02_killed_after_its_commit_was_sent_a_repeat_gets_the_first
     faults_database: ScratchDatabase,
     look: Look,
     processes: Processes,
-    variables: dict[str, str],
     proxy_before: Callable[[str], TcpProxy],
 ) -> None:
     """The server committed, nobody was told, and the API is gone: another one answers the same."""
     url = faults_database.url.render()
     proxy = proxy_before(url)
-    variables.update(
+    through_proxy = dict(
         DATABASE_URL=proxy.in_url(url),
         DATABASE_DIRECT_URL=proxy.in_url(url),
         MIGRATION_DATABASE_URL=url,
         BEDPLATE_TRANSACTION_POOLER="false",
     )
-    first = processes.start("api")
+    first = processes.start("api", **through_proxy)
     port = (await first.until_says(r"serving on (\d+)"))[1]
     proxy.swallow(COMMITTED)
     async with httpx.AsyncClient() as client:
@@ -44,7 +43,7 @@ async def test_fault_02_killed_after_its_commit_was_sent_a_repeat_gets_the_first
         with pytest.raises(httpx.TransportError):
             await lost
         assert await look.counts() == (1, 1, 0)
-        second = processes.start("api")
+        second = processes.start("api", **through_proxy)
         port = (await second.until_says(r"serving on (\d+)"))[1]
         again = await client.post(
             f"http://127.0.0.1:{port}/orders", json={"note": "once"}, headers=KEY

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 OURS = tuple(each.number for each in layer_revisions())
 ALL = (*(f"bedplate:{number}" for number in OURS), "0001", "0002", "0003")
 TABLES = [
+    "bedplate.direct_queues",
+    "bedplate.inbox",
     "bedplate.jobs",
     "bedplate.outbox",
     "bedplate.quarantined_objects",
+    "bedplate.schedules",
     "bedplate.stored_files",
     "bedplate.version",
     "public.alembic_version",

@@ -42,7 +42,7 @@ class NotingLayer:
         self.opened: list[NotedUnitOfWork] = []
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[NotedUnitOfWork]:
+    async def transaction(self, **_terms: str | None) -> AsyncIterator[NotedUnitOfWork]:
         uow = NotedUnitOfWork()
         self.opened.append(uow)
         try:
