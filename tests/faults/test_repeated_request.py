@@ -25,12 +25,12 @@ async def test_fault_02_killed_after_its_commit_was_sent_a_repeat_gets_the_first
     """The server committed, nobody was told, and the API is gone: another one answers the same."""
     url = faults_database.url.render()
     proxy = proxy_before(url)
-    through_proxy = dict(
-        DATABASE_URL=proxy.in_url(url),
-        DATABASE_DIRECT_URL=proxy.in_url(url),
-        MIGRATION_DATABASE_URL=url,
-        BEDPLATE_TRANSACTION_POOLER="false",
-    )
+    through_proxy = {
+        "DATABASE_URL": proxy.in_url(url),
+        "DATABASE_DIRECT_URL": proxy.in_url(url),
+        "MIGRATION_DATABASE_URL": url,
+        "BEDPLATE_TRANSACTION_POOLER": "false",
+    }
     first = processes.start("api", **through_proxy)
     port = (await first.until_says(r"serving on (\d+)"))[1]
     proxy.swallow(COMMITTED)
