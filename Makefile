@@ -34,7 +34,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache demo-lost-file requirements clean faults soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache demo-failures demo-lost-file requirements clean faults soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ faults: $(VENV)/dev.stamp ## inject every fault again and again for 30 minutes, 
 
 soak: $(VENV)/dev.stamp ## writers and faults for 10 minutes, then the history against the database: MINUTES, SEED
 	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+demo-failures: $(VENV)/dev.stamp ## jobs and answers that are lost by the usual ways, and not by bedplate
+	@$(BIN)/python -m benchmarks.failure_cases
 
 demo-lost-file: $(VENV)/dev.stamp ## storage fails in mid commit: advanced-alchemy's file column, and ours
 	@$(BIN)/python -m benchmarks.lost_file

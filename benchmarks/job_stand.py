@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from bedplate.system import System
 
 NAME = "bench"
 DONE = "bench:done"
+NOTES = "bench:notes"
 AT_ONCE = 2
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".venv-peers"
@@ -58,7 +59,13 @@ async def hold(job: JobRun) -> None:
         await asyncio.Event().wait()
 
 
-SYSTEM = System(NAME, "Bench", MetaData(), lambda _layer: FastAPI(), tasks=(stamp, hold))
+@task(name="bench.note")
+async def note(job: JobRun, tag: str) -> None:
+    """Say which it was."""
+    await job.layer.redis.client().rpush(NOTES, tag)
+
+
+SYSTEM = System(NAME, "Bench", MetaData(), lambda _layer: FastAPI(), tasks=(stamp, hold, note))
 
 
 @contextmanager
@@ -100,6 +107,24 @@ def kill(started: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGKILL)
     started.wait()
+
+
+def run(command: Sequence[object], variables: dict[str, str], *, is_killed: bool = False) -> None:
+    """A program to its end, which must be a death when it is to be killed."""
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, env={**os.environ, **variables}, check=False
+    )
+    assert (done.returncode != 0) == is_killed, done.returncode
+
+
+async def comes(look: Callable[[], bool], patience: float) -> bool:
+    """Whether something comes to hold within seconds."""
+    deadline = time.monotonic() + patience
+    while not look():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 def ours(role: str) -> list[str]:
