@@ -28,7 +28,7 @@ from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.job_sweeper import JobSweeper
 from bedplate.delivery.outbox import Message
-from bedplate.delivery.progress import Progress
+from bedplate.delivery.progress import KnownLanes, Progress
 from bedplate.delivery.sweeper import count_outstanding, sweep
 from bedplate.delivery.wakeup import Listener
 from bedplate.errors import BedplateError, UnreachableError
@@ -106,6 +106,7 @@ class Relay:
         self._counted_at = 0.0
         self._in_jobs = Progress()
         self._in_messages = Progress()
+        self._lanes = KnownLanes()
         self._next_sweep = 0.0
         self._to_database = Backoff("database")
         self._to_broker = Backoff("broker")
@@ -199,12 +200,14 @@ class Relay:
 
     async def _take_ready(self) -> list[SentJob]:
         for since in self._in_jobs.looks():
+            if since is None:
+                self._lanes.note(await ledger.ready_lanes(self._connection))
             # One statement that commits by itself: a relay that is stopped here holds no lock.
             taken = await ledger.take_ready(
                 self._connection,
                 self._batch,
+                lanes=self._lanes.but({*self._full_queues(), *self._served_directly}),
                 deadline=self._deadline,
-                full_queues={*self._full_queues(), *self._served_directly},
                 since=since,
             )
             self._in_jobs.note((job.run_at for job in taken), is_whole=since is None)

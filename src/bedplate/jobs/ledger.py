@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import TextClause
@@ -56,6 +56,13 @@ class PendingJob:
     tenant: str | None = None
     actor: str | None = None
     trace_context: Mapping[str, str] | None = None
+
+
+class Lane(NamedTuple):
+    """One priority of one queue."""
+
+    queue: str
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +131,34 @@ def encode(pending: Sequence[PendingJob]) -> str:
     return json.dumps(given, default=_as_json)
 
 
+async def ready_lanes(connection: AnyConnection) -> list[Lane]:
+    """Where ready jobs are, due or not."""
+    return [Lane(*row) for row in await fetch(connection, statements.READY_LANES)]
+
+
 async def take_ready(
     connection: AnyConnection,
     limit: int,
     *,
+    lanes: Collection[Lane] | None = None,
     deadline: timedelta = SENT_DEADLINE,
-    full_queues: Collection[str] = (),
     since: datetime | None = None,
 ) -> list[SentJob]:
     """Mark up to `limit` due jobs as sent, by priority, then oldest first. Commit, then publish.
 
-    `full_queues` are left out: what was sent to them waits for workers already. `since`: none
-    that was due before, see `delivery.progress`.
+    Of `lanes`, by default of all. `since`: none that was due before, see `delivery.progress`.
     """
+    if lanes is None:
+        lanes = await ready_lanes(connection)
+    if not lanes:
+        return []
     rows = await fetch(
         connection,
         statements.TAKE_READY,
+        queues=[lane.queue for lane in lanes],
+        priorities=[lane.priority for lane in lanes],
         limit=limit,
         deadline=deadline,
-        full_queues=list(full_queues),
         since=since,
     )
     return [SentJob(*row) for row in rows]

@@ -27,14 +27,22 @@ SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.de
 RETURNING id
 """)
 
-# A lane is one priority of one queue, and read by its index from its oldest due job: neither a
-# full queue nor a million jobs of tomorrow stand in the way of what is due elsewhere.
+# A lane is one priority of one queue. Finding the first one means reading past all that was taken
+# from it and cannot be vacuumed yet, so a relay asks now and then, and not for each batch.
+READY_LANES = text("""
+SELECT queue, priority
+  FROM bedplate.ready_lanes()
+""")
+
+# Each lane is read by its index from its oldest due job: neither a full queue nor a million jobs
+# of tomorrow stand in the way of what is due elsewhere.
 # Of one group only the first is taken, and none while another is sent or running: a second one
 # would find the group busy at its claim and wait for its deadline in vain.
 TAKE_READY = text("""
 WITH due AS MATERIALIZED (
     SELECT job.id, job.group_key, job.priority, job.run_at
-      FROM bedplate.ready_lanes() AS lane
+      FROM unnest(CAST(:queues AS text[]), CAST(:priorities AS smallint[]))
+             AS lane (queue, priority)
      CROSS JOIN LATERAL (
          SELECT ready.id, ready.group_key, ready.priority, ready.run_at
            FROM bedplate.jobs AS ready
@@ -54,7 +62,6 @@ WITH due AS MATERIALIZED (
           LIMIT :limit
             FOR UPDATE OF ready SKIP LOCKED
      ) AS job
-     WHERE NOT lane.queue = ANY(CAST(:full_queues AS text[]))
      ORDER BY job.priority DESC, job.run_at, job.id
      LIMIT :limit
 ), first AS (

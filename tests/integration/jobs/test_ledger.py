@@ -366,9 +366,10 @@ async def test_fault_48_a_large_backlog_is_read_by_its_index(layer: DataLayer) -
         await connection.execute(text("ANALYZE bedplate.jobs"))
         explain = text(f"EXPLAIN {statements.TAKE_READY.text}")
         values = {
+            "queues": ["q"],
+            "priorities": [0],
             "limit": 200,
             "deadline": timedelta(seconds=30),
-            "full_queues": [],
             "since": None,
         }
         plan = "\n".join((await connection.execute(explain, values)).scalars())

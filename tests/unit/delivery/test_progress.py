@@ -2,8 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from bedplate.delivery import progress
-from bedplate.delivery.progress import Progress
+from bedplate.delivery.progress import KnownLanes, Progress
+from bedplate.jobs.ledger import Lane
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -28,3 +31,28 @@ def test_each_second_it_looks_at_the_start_first() -> None:
     own.note([NOON], is_whole=False)
     assert timedelta(seconds=1) >= progress.WHOLE_LOOK
     assert list(own.looks()) == [None]
+
+
+def test_a_lane_that_is_empty_now_is_still_looked_at() -> None:
+    """The next urgent job of a busy queue must not wait for a look at the start."""
+    own = KnownLanes()
+    own.note([Lane("default", 9), Lane("default", 0)])
+    own.note([Lane("default", 0)])
+    assert set(own.but(())) == {Lane("default", 9), Lane("default", 0)}
+
+
+def test_a_lane_that_was_empty_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a look, and queues come and go."""
+    monkeypatch.setattr(progress, "LANE_MEMORY", timedelta(0))
+    own = KnownLanes()
+    own.note([Lane("once", 0)])
+    own.note([Lane("default", 0)])
+    assert set(own.but(())) == {Lane("default", 0)}
+
+
+def test_a_full_queue_is_left_out_and_not_forgotten() -> None:
+    """What was sent to it waits for workers already; when they come, it is open again."""
+    own = KnownLanes()
+    own.note([Lane("full", 0), Lane("default", 0)])
+    assert own.but({"full"}) == [Lane("default", 0)]
+    assert own.but(()) == [Lane("full", 0), Lane("default", 0)]

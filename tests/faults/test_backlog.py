@@ -1,0 +1,105 @@
+"""Much that waits, and much that is gone and cannot be forgotten yet: the relay keeps its pace.
+
+Faults 47 and 48. Ratios of rates within one run, with room for a busy machine; what is compared
+is the same work, before and after.
+"""
+
+import time
+
+import pytest
+
+from bedplate.jobs import ledger
+from bedplate.jobs.statements import TAKE_READY
+from bedplate.layer import DataLayer
+from bedplate.rows.driver import DriverConnection, numbered
+from tests.faults.look import Look
+
+BATCH = 200
+BATCHES = 20
+BACKLOG = 1_000_000
+DEAD = 10_000
+
+INSERT_READY = """
+INSERT INTO bedplate.jobs (task, queue, run_at)
+SELECT 'faults.apply', 'default', now() - (:count - number) * interval '1 ms'
+  FROM generate_series(1, :count) AS number
+"""
+INSERT_DEAD = """
+INSERT INTO bedplate.jobs (task, queue, state, finished_at, last_error)
+SELECT 'faults.apply', 'default', 'dead', now(), 'refused' FROM generate_series(1, :count)
+"""
+END_SENT = """
+UPDATE bedplate.jobs SET state = 'succeeded', lease_until = NULL, finished_at = now()
+ WHERE state = 'sent'
+"""
+
+
+async def take_batches(layer: DataLayer) -> float:
+    """Jobs a second that a relay marks as sent: where they are is asked once, as each second."""
+    connection = DriverConnection(layer.owner_database, is_relaxed=True)
+    started, count, since = time.perf_counter(), 0, None
+    lanes = await ledger.ready_lanes(connection)
+    for _ in range(BATCHES):
+        taken = await ledger.take_ready(connection, BATCH, lanes=lanes, since=since)
+        since = min(job.run_at for job in taken)
+        count += len(taken)
+    elapsed = time.perf_counter() - started
+    await connection.close()
+    assert count == BATCH * BATCHES
+    return count / elapsed
+
+
+async def rate(look: Look, layer: DataLayer) -> float:
+    """The same with as many jobs as it takes; they are done afterwards."""
+    await look.rows(INSERT_READY, count=BATCH * BATCHES)
+    found = await take_batches(layer)
+    await look.rows(END_SENT)
+    return found
+
+
+@pytest.mark.fault(47, holds="I12")
+async def test_fault_47_an_old_transaction_takes_less_than_half_of_the_pace(
+    look: Look, faults_layer: DataLayer
+) -> None:
+    """Vacuum can remove nothing meanwhile: what was taken is in the index, and is not read."""
+    await rate(look, faults_layer)
+    before = max([await rate(look, faults_layer) for _ in range(3)])
+    old = await faults_layer.owner_database.connect()
+    async with old.transaction(isolation="repeatable_read"):
+        await old.execute("SELECT count(*) FROM bedplate.jobs")
+        for _ in range(10):
+            await rate(look, faults_layer)
+        during = max([await rate(look, faults_layer) for _ in range(3)])
+    await old.close()
+    assert during >= before / 2
+
+
+@pytest.mark.fault(48, holds="I12")
+async def test_fault_48_a_million_ready_jobs_take_less_than_a_third_of_the_pace(
+    look: Look, faults_layer: DataLayer
+) -> None:
+    """The index begins with what is next, and dead jobs are not in it."""
+    await rate(look, faults_layer)
+    before = max([await rate(look, faults_layer) for _ in range(3)])
+    await look.rows(INSERT_DEAD, count=DEAD)
+    await look.rows(INSERT_READY, count=BACKLOG)
+    await look.rows("VACUUM ANALYZE bedplate.jobs")
+    plan = "\n".join(await _explain(faults_layer))
+    assert "Index Scan using ix_jobs_ready on jobs ready" in plan
+    assert "Seq Scan" not in plan
+    assert max([await take_batches(faults_layer) for _ in range(3)]) >= before * 0.7
+
+
+async def _explain(layer: DataLayer) -> list[str]:
+    sql, names = numbered(TAKE_READY)
+    values = {
+        "queues": ["default"],
+        "priorities": [0],
+        "limit": BATCH,
+        "deadline": ledger.SENT_DEADLINE,
+        "since": None,
+    }
+    connection = await layer.owner_database.connect()
+    rows = await connection.fetch(f"EXPLAIN {sql}", *(values[name] for name in names))
+    await connection.close()
+    return [row[0] for row in rows]
