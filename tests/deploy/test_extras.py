@@ -21,7 +21,11 @@ import bedplate
 from tests.texts import ROOT
 
 # Modules that an extra of their own is for.
-EXTRAS = {"bedplate.pytest_plugin": "testing", "bedplate.accounts.openid": "accounts"}
+EXTRAS = {
+    "bedplate.pytest_plugin": "testing",
+    "bedplate.accounts.openid": "accounts",
+    "bedplate.accounts.routes": "accounts",
+}
 PROGRAM = """
 import importlib, json, runpy, sys
 

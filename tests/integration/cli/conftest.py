@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 SAMPLE = Path(__file__).parent / "sample"
-SECONDS = 30.0
+SECONDS = 120.0
 # What would lead the command to another server or state folder than the test's own.
 FOREIGN = re.compile(r"^(BEDPLATE_.*|.*DATABASE_URL|REDIS_URL|AWS_.*|S3_.*|PG.*|CI|NO_COLOR)$")
 

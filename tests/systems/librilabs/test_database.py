@@ -84,7 +84,7 @@ async def test_L2_every_session_is_an_async_session_on_asyncpg(layer: DataLayer)
     """A synchronous session in a request would stop every other request."""
     assert layer.database.engine.dialect.driver == "asyncpg"
     async with layer.transaction() as uow:
-        assert type(uow.session) is AsyncSession
+        assert isinstance(uow.session, AsyncSession)
     async with layer.reading() as session:
         assert type(session) is AsyncSession
     legacy = {"create_engine", "sessionmaker", "scoped_session", "psycopg2"}
@@ -198,7 +198,7 @@ async def test_L8_get_db_has_committed_before_the_answer_is_sent(
 
     @app.post("/users", status_code=201)
     async def make(session: DepSession) -> None:
-        assert type(session) is AsyncSession
+        assert isinstance(session, AsyncSession)
         session.add(User(email="a@example.org"))
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:

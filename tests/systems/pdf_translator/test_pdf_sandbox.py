@@ -11,10 +11,15 @@ import pytest
 from PIL import Image
 
 from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
-from systems.pdf_translator.pdf.sandbox import read_pages, write_pages
+from systems.pdf_translator.pdf.sandbox import CHILD, read_pages, write_pages
 from tests.systems.pdf_translator import samples
 
 LIMITS = PdfLimits(memory_bytes=512 * 1024 * 1024)
+
+
+def readers() -> list[psutil.Process]:
+    """The processes that read a PDF now, of this test alone."""
+    return [each for each in psutil.Process().children() if CHILD in each.cmdline()]
 
 
 def encrypted(path: Path) -> None:
@@ -83,7 +88,7 @@ async def test_a_bad_file_is_refused_with_its_reason(
         async for _ in read_pages(tmp_path / "bad.pdf", LIMITS):
             pass
     assert refused.value.reason is reason
-    assert not psutil.Process().children(recursive=True)
+    assert not readers()
 
 
 async def test_a_file_of_too_many_bytes_is_not_even_opened(tmp_path: Path) -> None:
@@ -112,16 +117,16 @@ async def test_a_caller_who_goes_away_leaves_no_process(tmp_path: Path, data_fol
     """A cancelled job must not leave its child reading."""
     pages = read_pages(data_folder / "fhs-3.0.pdf")
     await anext(pages)
-    assert psutil.Process().children(recursive=True)
+    assert readers()
     await pages.aclose()
-    assert not psutil.Process().children(recursive=True)
+    assert not readers()
 
 
 async def test_a_child_that_is_killed_ends_in_a_refusal(data_folder: Path) -> None:
     """By the kernel when memory runs out, for instance."""
     pages = read_pages(data_folder / "fhs-3.0.pdf")
     await anext(pages)
-    (child,) = psutil.Process().children(recursive=True)
+    (child,) = readers()
     child.send_signal(signal.SIGKILL)
     with pytest.raises(PdfRefusedError) as refused:
         async for _ in pages:
@@ -136,7 +141,7 @@ async def test_the_child_knows_no_variable_of_ours(
     monkeypatch.setenv("BEDPLATE_SECRET_KEY", "canary")
     pages = read_pages(data_folder / "fhs-3.0.pdf")
     await anext(pages)
-    (child,) = psutil.Process().children(recursive=True)
+    (child,) = readers()
     assert "canary" not in "".join(child.environ().values())
     if hasattr(child, "rlimit"):
         assert child.rlimit(resource.RLIMIT_CORE) == (0, 0)
