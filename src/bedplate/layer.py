@@ -72,7 +72,7 @@ class DataLayer:
         return Cache(
             self.settings.redis(),
             self.name,
-            self.reading,
+            lambda: self.reading(tenant=running_tenant()),
             near_bytes=self.settings.near_cache_bytes,
             is_in_transaction=lambda: self.current is not None,
             tenant=running_tenant,

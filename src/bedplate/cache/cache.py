@@ -31,6 +31,7 @@ from bedplate.cache.link import PATIENT_TICKS, LinkLostError
 from bedplate.cache.near_cache import NearCache, Ticket
 from bedplate.cache.remote import Lease, Remote
 from bedplate.cache.route import ClusterRoute, Route
+from bedplate.cache.view import TenantCache
 from bedplate.errors import RedisUnreachableError
 from bedplate.redis_address import RedisAddress
 from bedplate.urls import redact
@@ -113,6 +114,10 @@ class Cache:
     def bypassed_for(self) -> timedelta | None:
         """How long Redis, or a part of a cluster, is gone round; None while it is in use."""
         return None if self._route is None else self._route.down_for
+
+    def of(self, tenant: str | None) -> TenantCache:
+        """The entries of this tenant, for reads outside of its blocks; None: those of nobody."""
+        return TenantCache(self, tenant)
 
     async def get_or_load(
         self,

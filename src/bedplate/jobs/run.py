@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bedplate.cache.view import TenantCache
 from bedplate.errors import LeaseLostError, TransactionError
 from bedplate.failpoints import failpoint
 from bedplate.jobs import ledger
@@ -61,6 +62,11 @@ class JobRun:
     def is_cancelled(self) -> bool:
         """Whether it was cancelled; known at the next heartbeat or commit at the latest."""
         return self._is_cancelled
+
+    @property
+    def cache(self) -> TenantCache:
+        """`layer.cache` as the job's tenant."""
+        return self.layer.cache.of(self.tenant)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[UnitOfWork]:
