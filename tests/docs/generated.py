@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
@@ -16,7 +17,13 @@ from sqlalchemy import Column, ForeignKey, MetaData, Table
 from sqlalchemy.dialects import postgresql
 
 import bedplate
+import bedplate.delivery.inbox
+import bedplate.delivery.outbox
 import bedplate.fastapi
+import bedplate.files.table
+import bedplate.jobs.direct_claims
+import bedplate.jobs.scheduler
+import bedplate.jobs.table
 import bedplate.testing
 from bedplate import errors
 from bedplate.errors import BedplateError
@@ -75,6 +82,7 @@ def _hints_of(kind: type[BedplateError]) -> str:
     return f"\n**{kind.__name__}**\n\n" + "".join(f"- {hint}\n" for hint in hints)
 
 
+@cache
 def _raised_hints() -> dict[str, list[str]]:
     """Class to the hints that the code gives it; what is filled in at run time is `…`."""
     found: dict[str, list[str]] = {}
