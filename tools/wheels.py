@@ -15,13 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "3.14"
-# Tags that a machine of the platform accepts: glibc 2.28 (Debian 10, RHEL 8), macOS 13.
+# Tags that a machine of the platform accepts: glibc 2.28 (Debian 10, RHEL 8), macOS 14.
 MANYLINUX = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 29))]
 PLATFORMS = {
     "Linux x86-64": [f"{tag}_x86_64" for tag in ("manylinux1", "manylinux2010", *MANYLINUX)],
     "Linux arm64": [f"{tag}_aarch64" for tag in MANYLINUX],
-    # macOS 13, for SeaweedFS; all others have wheels for 11.
-    "macOS arm64": [f"macosx_{version}_0_arm64" for version in (11, 12, 13)],
+    # macOS 13 for SeaweedFS, 14 for pikepdf; all others have wheels for 11.
+    "macOS arm64": [f"macosx_{version}_0_arm64" for version in (11, 12, 13, 14)],
 }
 UNREACHABLE = 3
 # Pure Python and small: when not even this is found, the registry is what is missing.
