@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+from bedplate.cli.called_as import called_as
 from bedplate.cli.children import Child, ChildSpec, wait_until_ready
 from bedplate.cli.http_probe import describe_unhealthy, wait_until_healthy
 from bedplate.cli.options import Invocation
@@ -143,16 +144,16 @@ class Everything:
     def _block(self) -> list[str]:
         """At most 12 lines that can be copied."""
         address = f"http://127.0.0.1:{self._port}"
-        names = self._system_names()
+        names, bedplate = self._system_names(), called_as()
         lines = ["", f"everything  {address}"]
         lines += [f"{name:<11} {address}/{name}/docs" for name in names[:MOST_SYSTEMS_SHOWN]]
         return [
             *lines,
             f"health      {address}/health",
-            "database    bedplate psql",
+            f"database    {bedplate} psql",
             *self._files_line(),
-            'a shell     eval "$(bedplate env)"',
-            "logs        bedplate logs -f",
+            f'a shell     eval "$({bedplate} env)"',
+            f"logs        {bedplate} logs -f",
             "stop        Ctrl-C",
         ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bedplate.cli.called_as import called_as
 from bedplate.cli.interrupts import ended_by_signals
 from bedplate.cli.options import Invocation, declare
 from bedplate.cli.stack import attached, find_stand, say_step
@@ -52,11 +53,12 @@ def _block(stand: Stand, state: StackState | None) -> list[str]:
     managed = [f"{name} is managed: {url}" for name, url in stand.managed_addresses().items()]
     if state is None:
         return ["nothing to start", *managed]
+    bedplate = called_as()
     return [
         *managed,
-        'environment  eval "$(bedplate env)"',
-        "database     bedplate psql",
+        f'environment  eval "$({bedplate} env)"',
+        f"database     {bedplate} psql",
         *([f"files        {state.s3_url}/{BUCKET}"] if state.s3_url else []),
-        "next         bedplate prepare",
-        "stop         bedplate down",
+        f"next         {bedplate} prepare",
+        f"stop         {bedplate} down",
     ]
