@@ -7,7 +7,7 @@ own · `s3_variables` where files are · `redis_url` this worker's, emptied afte
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +45,9 @@ def pytest_report_header() -> str:
     return f"test data: none in {texts.data_folder()}, a generated text stands in for the novel"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bedplate_system_name() -> str:
-    """The system that most tests are about."""
+    """The system that most tests are about; the folders of the others' tests name theirs."""
     return "librilabs"
 
 
@@ -64,12 +64,9 @@ def stack(bedplate_servers: "Servers") -> "Servers":
 
 
 @pytest.fixture(scope="session")
-def s3_variables(project: "Project", stack: "Servers") -> "Iterator[dict[str, str]]":
+def s3_variables(bedplate_s3_variables: dict[str, str]) -> dict[str, str]:
     """The variables that lead each system to its files on the run's S3, started for who asks."""
-    from bedplate.testing.stack import open_files
-
-    with open_files(project, stack.folder, os.environ) as variables:
-        yield variables
+    return bedplate_s3_variables
 
 
 @pytest.fixture(scope="session")
@@ -97,21 +94,25 @@ def redis_url(bedplate_redis_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def librilabs(bedplate_system: "System") -> "System":
+def librilabs(bedplate_project: "Project") -> "System":
     """The system librilabs."""
-    return bedplate_system
+    from bedplate.system import load_system
+
+    return load_system(bedplate_project, bedplate_project.entry("librilabs"))
 
 
 @pytest.fixture(scope="session")
-def librilabs_database(bedplate_worker_database: "ScratchDatabase") -> "ScratchDatabase":
+def librilabs_database(
+    bedplate_databases: "Callable[[str], ScratchDatabase]",
+) -> "ScratchDatabase":
     """This worker's migrated database of librilabs. Who commits to it takes `layer`, too."""
-    return bedplate_worker_database
+    return bedplate_databases("librilabs")
 
 
 @pytest.fixture(scope="session")
-def librilabs_settings(bedplate_settings: "Settings") -> "Settings":
+def librilabs_settings(librilabs_database: "ScratchDatabase") -> "Settings":
     """Settings for this worker's database and Redis."""
-    return bedplate_settings
+    return librilabs_database.settings()
 
 
 @pytest.fixture
@@ -133,9 +134,11 @@ def session(bedplate_session: "AsyncSession") -> "AsyncSession":
 
 
 @pytest.fixture
-def blank_database(clones: "Clones", redis_url: str) -> "Iterator[ScratchDatabase]":
+def blank_database(
+    clones: "Clones", redis_url: str, bedplate_system_name: str
+) -> "Iterator[ScratchDatabase]":
     """An empty database with owner, serving role and the extension vector; dropped afterwards."""
-    scratch = clones.blank("librilabs", redis_url)
+    scratch = clones.blank(bedplate_system_name, redis_url)
     yield scratch
     clones.drop(scratch)
 

@@ -6,14 +6,15 @@
 `bedplate_layer` an open layer, emptied after the test · `bedplate_session` rows only, rolled back
 after it · `bedplate_crashes` crashes a function at every step · `bedplate_database` the database
 itself · `bedplate_own_database` one of the test's own.
-To be overridden: `bedplate_system_name` where a project has several systems, and
+To be overridden: `bedplate_system_name` where a project has several systems (in the folder of each
+system's tests), and
 `bedplate_variables`, which `bedplate_s3` is returned from by tests that store files.
 Nothing starts, and nothing heavy is imported, before a test asks for it.
 """
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def bedplate_system_name(bedplate_project: "Project") -> str:
     return names[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bedplate_system(bedplate_project: "Project", bedplate_system_name: str) -> "System":
     """The system that is tested."""
     from bedplate.system import load_system
@@ -99,19 +100,27 @@ def bedplate_servers(bedplate_project: "Project") -> "Iterator[Servers]":
 
 
 @pytest.fixture(scope="session")
-def bedplate_s3(
-    bedplate_project: "Project", bedplate_servers: "Servers", bedplate_system_name: str
+def bedplate_s3_variables(
+    bedplate_project: "Project", bedplate_servers: "Servers"
 ) -> "Iterator[dict[str, str]]":
-    """The variables that lead the system to its files on the run's S3, started for who asks."""
-    from bedplate.environment import prefixed_for
-    from bedplate.settings import PER_SYSTEM
+    """The variables that lead each system to its files on the run's S3, started for who asks."""
     from bedplate.testing.stack import open_files
 
     with open_files(bedplate_project, bedplate_servers.folder, os.environ) as variables:
-        yield variables | prefixed_for(bedplate_system_name, variables, PER_SYSTEM)
+        yield variables
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def bedplate_s3(bedplate_s3_variables: dict[str, str], bedplate_system_name: str) -> dict[str, str]:
+    """The same for the system that is tested, by the names that it reads when it is alone."""
+    from bedplate.environment import prefixed_for
+    from bedplate.settings import PER_SYSTEM
+
+    own = prefixed_for(bedplate_system_name, bedplate_s3_variables, PER_SYSTEM)
+    return bedplate_s3_variables | own
+
+
+@pytest.fixture
 def bedplate_variables() -> Mapping[str, str]:
     """More variables for the layer's settings. To be overridden."""
     return {}
@@ -162,16 +171,34 @@ def bedplate_redis_url(
 
 
 @pytest.fixture(scope="session")
+def bedplate_databases(
+    bedplate_project: "Project", bedplate_clones: "Clones", bedplate_worker_redis_url: str
+) -> "Iterator[Callable[[str], ScratchDatabase]]":
+    """This process' migrated database of the system of that name, made for who first asks."""
+    from bedplate.system import load_system
+
+    made: dict[str, ScratchDatabase] = {}
+
+    def database_of(name: str) -> "ScratchDatabase":
+        if name not in made:
+            system = load_system(bedplate_project, bedplate_project.entry(name))
+            made[name] = bedplate_clones.clone(system, bedplate_worker_redis_url)
+        return made[name]
+
+    yield database_of
+    for scratch in made.values():
+        bedplate_clones.drop(scratch)
+
+
+@pytest.fixture
 def bedplate_worker_database(
-    bedplate_clones: "Clones", bedplate_system: "System", bedplate_worker_redis_url: str
-) -> "Iterator[ScratchDatabase]":
+    bedplate_databases: "Callable[[str], ScratchDatabase]", bedplate_system_name: str
+) -> "ScratchDatabase":
     """This process' migrated database, which nobody empties. To commit, take another fixture."""
-    scratch = bedplate_clones.clone(bedplate_system, bedplate_worker_redis_url)
-    yield scratch
-    bedplate_clones.drop(scratch)
+    return bedplate_databases(bedplate_system_name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bedplate_settings(
     bedplate_worker_database: "ScratchDatabase", bedplate_variables: Mapping[str, str]
 ) -> "Settings":

@@ -9,7 +9,8 @@ from httpx import AsyncClient
 from bedplate.jobs.worker import Outcome
 from systems.translation.apertium import Apertium
 from systems.translation.engines import PairUnavailableError
-from tests.systems.librilabs.conftest import RunJob, ask_for, upload_id
+from tests.systems.conftest import RunJob
+from tests.systems.librilabs.conftest import ask_for, upload_id
 
 TEXT = "The house is big.\n\nThe cat sleeps in the xyzgarden.\n\n  My friend reads a book.\n"
 

@@ -32,7 +32,7 @@ from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents, Translations, Users
 from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.uploads import Upload
-from tests.systems.librilabs.conftest import Catalogue
+from tests.systems.conftest import Catalogue
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "librilabs"

@@ -20,13 +20,8 @@ from systems.librilabs.models import MAX_FILE_BYTES, Document, User
 from systems.librilabs.readers import OwnerMissingError, Reader
 from systems.librilabs.repositories import Documents, Translations
 from systems.librilabs.uploads import MAX_BODY_BYTES, Upload
-from tests.systems.librilabs.conftest import (
-    Catalogue,
-    ask_for,
-    count_all,
-    upload,
-    upload_id,
-)
+from tests.systems.conftest import Catalogue
+from tests.systems.librilabs.conftest import ask_for, count_all, upload, upload_id
 
 NOTHING = {
     "users": 0,

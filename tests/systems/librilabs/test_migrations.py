@@ -16,7 +16,7 @@ from bedplate.migrations.upgrade import downgrade, upgrade
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
 from bedplate.testing.stack import Servers
-from tests.systems.librilabs.conftest import asker
+from tests.systems.conftest import asker
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "librilabs"

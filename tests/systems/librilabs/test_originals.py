@@ -19,7 +19,8 @@ from bedplate.layer import DataLayer
 from bedplate.settings import Settings
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
-from tests.systems.librilabs.conftest import BASE_URL, Catalogue, count_all, upload, upload_id
+from tests.systems.conftest import BASE_URL, Catalogue
+from tests.systems.librilabs.conftest import count_all, upload, upload_id
 from tests.systems.librilabs.test_documents import NOTHING, assert_problem
 from tests.texts import ROOT
 

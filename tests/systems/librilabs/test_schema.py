@@ -14,7 +14,7 @@ from systems.librilabs.models import Base, Document, Translation, User
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents
 from systems.librilabs.uploads import Upload
-from tests.systems.librilabs.conftest import Catalogue, asker
+from tests.systems.conftest import Catalogue, asker
 from tests.systems.librilabs.test_migrations import FOLDER, alembic
 
 COLUMNS = """

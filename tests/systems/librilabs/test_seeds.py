@@ -6,7 +6,8 @@ from systems.librilabs.models import User
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents, Users
 from systems.librilabs.seeds import EMAIL, TEXTS
-from tests.systems.librilabs.conftest import Catalogue, count_all
+from tests.systems.conftest import Catalogue
+from tests.systems.librilabs.conftest import count_all
 
 
 async def test_seeds_are_created_once_and_then_skipped(

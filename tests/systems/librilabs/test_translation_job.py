@@ -23,13 +23,8 @@ from bedplate.testing.clones import ScratchDatabase
 from systems.librilabs import tasks
 from systems.librilabs.routes import translations
 from systems.translation.engines import EngineError, EngineName, NoEngine, PairUnavailableError
-from tests.systems.librilabs.conftest import (
-    Catalogue,
-    RunJob,
-    ask_for,
-    count_all,
-    upload_id,
-)
+from tests.systems.conftest import Catalogue, RunJob
+from tests.systems.librilabs.conftest import ask_for, count_all, upload_id
 from tests.systems.librilabs.test_documents import assert_problem
 from tests.texts import ROOT
 

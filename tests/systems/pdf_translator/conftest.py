@@ -1,0 +1,9 @@
+"""Fixtures of pdf_translator's tests."""
+
+import pytest
+
+
+@pytest.fixture
+def bedplate_system_name() -> str:
+    """The system that is tested here."""
+    return "pdf_translator"
