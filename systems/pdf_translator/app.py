@@ -9,6 +9,7 @@ from bedplate.fastapi import create_app as create_bedplate_app
 from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.pdf_translator.models import Base
+from systems.pdf_translator.tasks import translate_pdf
 
 
 def create_app(layer: DataLayer) -> FastAPI:
@@ -24,4 +25,5 @@ system = System(
     metadata=Base.metadata,
     create_app=create_app,
     migrations=Path(__file__).parent,
+    tasks=(translate_pdf,),
 )

@@ -1,11 +1,6 @@
 """The migrations of librilabs: up, down, unchanged and changed models; plain Alembic."""
 
-import asyncio
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +11,12 @@ from bedplate.migrations.upgrade import downgrade, upgrade
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
 from bedplate.testing.stack import Servers
+from tests.systems.alembic import LEFT, alembic, copy_of_the_system
 from tests.systems.conftest import asker
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "librilabs"
 OFFERED = "SELECT FROM pg_available_extensions WHERE name = 'uuid-ossp'"
-# Everything that a revision could leave behind, but Alembic's own table and extensions' parts.
-LEFT = """
-SELECT 'relation ' || c.relname AS name FROM pg_class c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'alembic_version%'
-UNION ALL
-SELECT 'type ' || t.typname FROM pg_type t
-WHERE t.typnamespace = 'public'::regnamespace AND t.typname NOT LIKE '%alembic_version'
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.deptype = 'e')
-  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_type e ON e.oid = d.refobjid
-                  WHERE d.objid = t.oid AND d.deptype = 'i')
-UNION ALL
-SELECT 'function ' || p.proname FROM pg_proc p
-WHERE p.pronamespace = 'public'::regnamespace
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
-UNION ALL
-SELECT 'trigger ' || t.tgname FROM pg_trigger t
-JOIN pg_class c ON c.oid = t.tgrelid
-WHERE c.relnamespace = 'public'::regnamespace
-"""
 
 
 async def test_L4_autogenerate_on_unchanged_models_finds_nothing(
@@ -56,7 +33,7 @@ async def test_L4_a_changed_model_becomes_a_revision_that_can_be_applied(
     blank_database: ScratchDatabase, librilabs: System, tmp_path: Path
 ) -> None:
     """With its message, in plain Alembic's words, and the file made is applied as it is."""
-    folder = _copy_of_the_system(tmp_path)
+    folder = copy_of_the_system("librilabs", tmp_path)
     await upgrade(librilabs, blank_database.settings())
     model = folder / "models" / "user.py"
     model.write_text(
@@ -145,43 +122,6 @@ async def test_L10_a_server_without_uuid_ossp_is_warned_about_and_migrated(
     assert await ask("SELECT FROM pg_extension WHERE extname = 'uuid-ossp'") == []
     ((made,),) = await ask("INSERT INTO users (email) VALUES ('a@example.org') RETURNING id")
     assert made
-
-
-async def alembic(
-    folder: Path, scratch: ScratchDatabase, *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    """Plain `alembic` in a system's folder, as a person types it."""
-
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments],
-            cwd=folder,
-            env={**_environment(), **scratch.variables()},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return await asyncio.to_thread(run)
-
-
-def _environment() -> dict[str, str]:
-    # A variable of this system would win over the DATABASE_URL of the test.
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("LIBRILABS_", "DATABASE_", "MIGRATION_"))
-    }
-
-
-def _copy_of_the_system(folder: Path) -> Path:
-    """A project of its own with this system in it, whose models a test may change."""
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copytree(
-        ROOT / "systems", folder / "systems", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    return folder / "systems" / "librilabs"
 
 
 async def _hide_our_extension(stack: Servers, scratch: ScratchDatabase) -> None:

@@ -1,7 +1,6 @@
 """The schema that the initial migration makes, read from the catalogue and tried on rows."""
 
 import uuid
-from typing import Any
 
 import asyncpg
 import pytest
@@ -14,45 +13,19 @@ from systems.librilabs.models import Base, Document, Translation, User
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents
 from systems.librilabs.uploads import Upload
+from tests.systems.alembic import alembic
 from tests.systems.conftest import Catalogue, asker
-from tests.systems.librilabs.test_migrations import FOLDER, alembic
-
-COLUMNS = """
-SELECT a.attname AS name,
-       format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS is_nullable
-FROM pg_attribute a
-WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
-"""
-CONSTRAINTS = """
-SELECT conname AS name, contype::text AS kind, pg_get_constraintdef(oid) AS definition
-FROM pg_constraint
-WHERE conrelid = $1::regclass AND contype <> 'n'
-"""
-INDEXES = """
-SELECT t.relname AS table_name, am.amname AS method,
-       array(SELECT a.attname::text
-             FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-             ORDER BY k.place) AS columns
-FROM pg_index i
-JOIN pg_class t ON t.oid = i.indrelid
-JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_am am ON am.oid = c.relam
-WHERE t.relnamespace = 'public'::regnamespace AND i.indisvalid
-"""
-FOREIGN_KEYS = """
-SELECT c.conrelid::regclass::text AS table_name, a.attname AS column_name,
-       c.confrelid::regclass::text AS referred, c.confdeltype::text AS on_delete
-FROM pg_constraint c
-JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
-WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
-"""
-TIMESTAMPS = """
-SELECT table_name || '.' || column_name AS name, data_type
-FROM information_schema.columns
-WHERE table_schema = 'public' AND data_type LIKE ANY (ARRAY['timestamp%', 'date', 'time%'])
-"""
+from tests.systems.librilabs.test_migrations import FOLDER
+from tests.systems.schema import (
+    COLUMNS,
+    FOREIGN_KEYS,
+    INDEXES,
+    TIMESTAMPS,
+    columns_of,
+    constraints_of,
+    refuses,
+    tables_of,
+)
 
 INSERT_USER = "INSERT INTO users (email) VALUES ($1) RETURNING id"
 INSERT_DOCUMENT = """
@@ -92,14 +65,14 @@ async def test_L5_the_migration_makes_exactly_the_base_schema(
     assert ran.returncode == 0, ran.stderr
 
     ask = asker(blank_database)
-    assert await _tables(ask) == set(BASE_SCHEMA)
+    assert await tables_of(ask) == set(BASE_SCHEMA)
     for table, columns in BASE_SCHEMA.items():
-        assert set(await _columns(ask, table)) == set(columns.split()), table
+        assert set(await columns_of(ask, table)) == set(columns.split()), table
 
 
 async def test_the_head_has_exactly_what_the_models_have(catalogue: Catalogue) -> None:
     """One table, column or null more or less is somebody's surprise."""
-    assert set(Base.metadata.tables) == await _tables(catalogue) == set(BASE_SCHEMA)
+    assert set(Base.metadata.tables) == await tables_of(catalogue) == set(BASE_SCHEMA)
     for table in Base.metadata.tables.values():
         found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
         assert found == {column.name: column.nullable for column in table.columns}
@@ -120,13 +93,13 @@ async def test_L11_users_has_its_columns_and_email_is_unique(
     catalogue: Catalogue, committed: object
 ) -> None:
     """One address is one reader."""
-    assert await _columns(catalogue, "users") == {
+    assert await columns_of(catalogue, "users") == {
         "id": (UUID, False),
         "email": (SHORT, False),
         "created_at": (TIME, False),
         "updated_at": (TIME, False),
     }
-    constraints = await _constraints(catalogue, "users")
+    constraints = await constraints_of(catalogue, "users")
     assert constraints["pk_users"] == "PRIMARY KEY (id)"
     assert constraints["uq_users_email"] == "UNIQUE (email)"
 
@@ -142,7 +115,7 @@ async def test_L12_documents_has_its_columns_and_checks(
     catalogue: Catalogue, committed: object
 ) -> None:
     """What the application forgets, the database refuses."""
-    assert await _columns(catalogue, "documents") == {
+    assert await columns_of(catalogue, "documents") == {
         "id": (UUID, False),
         "content": (TEXT, False),
         "file_name": (SHORT, False),
@@ -154,15 +127,15 @@ async def test_L12_documents_has_its_columns_and_checks(
         "updated_at": (TIME, False),
         "original_file_id": (UUID, True),
     }
-    assert (await _constraints(catalogue, "documents"))["pk_documents"] == "PRIMARY KEY (id)"
+    assert (await constraints_of(catalogue, "documents"))["pk_documents"] == "PRIMARY KEY (id)"
 
     ((user_id,),) = await catalogue(INSERT_USER, "a@example.org")
     for size in (0, 10_485_760):
         assert await catalogue(INSERT_DOCUMENT, size, None, "session")
     assert await catalogue(INSERT_DOCUMENT, 1, user_id, None)
     for size in (-1, 10_485_761):
-        await _refuses(catalogue, "ck_documents_file_size", INSERT_DOCUMENT, size, None, "s")
-    await _refuses(catalogue, "ck_documents_owner", INSERT_DOCUMENT, 1, None, None)
+        await refuses(catalogue, "ck_documents_file_size", INSERT_DOCUMENT, size, None, "s")
+    await refuses(catalogue, "ck_documents_owner", INSERT_DOCUMENT, 1, None, None)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await catalogue(INSERT_DOCUMENT, 1, uuid.uuid4(), None)
 
@@ -171,7 +144,7 @@ async def test_L13_translations_has_its_columns_and_checks(
     catalogue: Catalogue, committed: object
 ) -> None:
     """A status that nobody knows, or 101 percent, must not be stored by anybody."""
-    assert await _columns(catalogue, "translations") == {
+    assert await columns_of(catalogue, "translations") == {
         "id": (UUID, False),
         "document_id": (UUID, False),
         "target_language": ("character varying(10)", False),
@@ -184,20 +157,22 @@ async def test_L13_translations_has_its_columns_and_checks(
         "created_at": (TIME, False),
         "updated_at": (TIME, False),
     }
-    assert (await _constraints(catalogue, "translations"))["pk_translations"] == "PRIMARY KEY (id)"
+    assert (await constraints_of(catalogue, "translations"))[
+        "pk_translations"
+    ] == "PRIMARY KEY (id)"
 
     ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
     statuses = ("pending", "in_progress", "completed", "failed")
     for number, status in enumerate(statuses):
         row = (document, f"x{number}", status, number * 33, None, "s")
         assert await catalogue(INSERT_TRANSLATION, *row)
-    await _refuses(
+    await refuses(
         catalogue,
         "ck_translations_status",
         INSERT_TRANSLATION,
         *(document, "de", "done", 0, None, "s"),
     )
-    await _refuses(
+    await refuses(
         catalogue,
         "ck_translations_owner",
         INSERT_TRANSLATION,
@@ -219,7 +194,7 @@ async def test_L13_progress_out_of_range_is_refused(
     """A percentage that is none would break every bar that shows it."""
     ((document,),) = await catalogue(INSERT_DOCUMENT, 1, None, "s")
 
-    await _refuses(
+    await refuses(
         catalogue,
         "ck_translations_progress_percentage",
         INSERT_TRANSLATION,
@@ -231,7 +206,7 @@ async def test_L14_one_translation_for_a_document_and_language(
     catalogue: Catalogue, committed: object
 ) -> None:
     """The constraint bears the name that the specification gives it, on these two columns."""
-    constraints = await _constraints(catalogue, "translations")
+    constraints = await constraints_of(catalogue, "translations")
     assert constraints["unique_document_target_language"] == (
         "UNIQUE (document_id, target_language)"
     )
@@ -365,7 +340,7 @@ async def test_L18_indexes_serve_keys_owners_states_and_the_search(catalogue: Ca
 
 async def test_L18_passages_have_their_form(catalogue: Catalogue, committed: object) -> None:
     """Passages of 8 kB with a stored tsvector of their language's, one at each place."""
-    assert await _columns(catalogue, "document_passages") == {
+    assert await columns_of(catalogue, "document_passages") == {
         "document_id": (UUID, False),
         "index": (INTEGER, False),
         "text": (TEXT, False),
@@ -388,22 +363,3 @@ async def test_L18_passages_have_their_form(catalogue: Catalogue, committed: obj
     assert await catalogue(insert + values, document, 1, "é" * 4096)
     with pytest.raises(asyncpg.CheckViolationError):
         await catalogue(insert + values, document, 2, "é" * 4096 + "x")
-
-
-async def _tables(catalogue: Catalogue) -> set[str]:
-    rows = await catalogue("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    return {row["tablename"] for row in rows} - {"alembic_version"}
-
-
-async def _columns(catalogue: Catalogue, table: str) -> dict[str, tuple[str, bool]]:
-    rows = await catalogue(COLUMNS, table)
-    return {row["name"]: (row["type"], row["is_nullable"]) for row in rows}
-
-
-async def _constraints(catalogue: Catalogue, table: str) -> dict[str, str]:
-    return {row["name"]: row["definition"] for row in await catalogue(CONSTRAINTS, table)}
-
-
-async def _refuses(catalogue: Catalogue, constraint: str, statement: str, *values: Any) -> None:
-    with pytest.raises(asyncpg.CheckViolationError, match=constraint):
-        await catalogue(statement, *values)
