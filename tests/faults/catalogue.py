@@ -66,7 +66,7 @@ INVARIANTS = {
     3: "every job succeeds, is dead or is cancelled if a worker eventually runs",
     4: "a job finishes at most once; its effects in the database exist once",
     5: "an owner whose lease is lost never writes",
-    6: "at most one live job per task and dedup key, one running per group key",
+    6: "at most one live job per task, dedup key and tenant, one running per group key",
     7: "each committed file has an object of its size and SHA-256; no object is overwritten",
     8: "no object without a row beyond the grace period; none readable beyond retention and sweep",
     9: "at rest a cache entry equals its row or is absent; it is never stale beyond its TTL",

@@ -103,12 +103,12 @@ async def test_I1_finds_a_constraint_that_is_gone_and_one_that_was_never_validat
     spoilt_layer: DataLayer, owner: asyncpg.Connection
 ) -> None:
     """What refuses wrong rows must be there to refuse them."""
-    await owner.execute("DROP INDEX bedplate.uq_jobs_dedup_key_live")
+    await owner.execute("DROP INDEX bedplate.uq_jobs_tenant_dedup_key_live")
     await owner.execute("ALTER TABLE bedplate.jobs DROP CONSTRAINT ck_jobs_progress")
     await owner.execute("ALTER TABLE fault_orders ADD CHECK (note <> '') NOT VALID")
     found = await findings(spoilt_layer, 1)
     assert {each.subject for each in found} == {
-        "uq_jobs_dedup_key_live in the schema bedplate",
+        "uq_jobs_tenant_dedup_key_live in the schema bedplate",
         "ck_jobs_progress in the schema bedplate",
         "constraint fault_orders_note_check on fault_orders",
     }
@@ -188,7 +188,7 @@ async def test_I6_finds_twins_that_an_index_should_have_refused(
     spoilt_layer: DataLayer, owner: asyncpg.Connection
 ) -> None:
     """By the rows themselves, for the index is what may be missing."""
-    await owner.execute("DROP INDEX bedplate.uq_jobs_dedup_key_live")
+    await owner.execute("DROP INDEX bedplate.uq_jobs_tenant_dedup_key_live")
     await owner.execute("DROP INDEX bedplate.uq_jobs_group_key_running")
     later = "now() + interval '1 hour'"
     for _ in range(2):

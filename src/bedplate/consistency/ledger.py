@@ -87,12 +87,12 @@ SELECT 'job ' || id AS subject,
 """)
 # Asked of the rows: an index that was dropped, or that is broken, hides what it should refuse.
 TWICE_ALIVE = text("""
-SELECT format('task %s, dedup key %s', task, dedup_key) AS subject,
+SELECT format('task %s, dedup key %s%s', task, dedup_key, ', tenant ' || tenant) AS subject,
        format('%s live jobs: %s', count(*), string_agg(id::text, ', ')) AS why
   FROM bedplate.jobs
  WHERE dedup_key IS NOT NULL
    AND state IN ('ready', 'sent', 'running')
- GROUP BY task, dedup_key
+ GROUP BY task, dedup_key, tenant
 HAVING count(*) > 1
  LIMIT :limit
 """)
@@ -145,6 +145,6 @@ async def fences_rise(subject: Subject) -> Checked:
 
 
 async def jobs_are_alone(subject: Subject) -> Checked:
-    """I6: one live job per task and dedup key, one running per group."""
+    """I6: one live job per task, dedup key and tenant, one running per group."""
     hint = "Cancel all but one; then see that I1 finds every index of the layer."
     return await apply_rules(6, subject, Rule(TWICE_ALIVE, hint), Rule(TWICE_RUNNING, hint))

@@ -118,7 +118,7 @@ class Job:
 async def insert(connection: Connection, pending: Sequence[PendingJob]) -> frozenset[UUID]:
     """Insert jobs, in one statement. Returns the ids that are in.
 
-    One is left out when a live job has its task and dedup key.
+    One is left out when a live job of its tenant has its task and dedup key.
     """
     rows = await fetch(connection, statements.INSERT, jobs=encode(pending))
     return frozenset(row[0] for row in rows)
@@ -246,9 +246,14 @@ async def load(connection: Connection, job_id: UUID) -> Job:
     return Job(**fields)
 
 
-async def find_live(connection: Connection, task: str, dedup_key: str) -> UUID | None:
-    """The live job of this task and dedup key: what an enqueue with that key would run into."""
-    parameters = {"task": task, "dedup_key": dedup_key}
+async def find_live(
+    connection: Connection, task: str, dedup_key: str, *, tenant: str | None = None
+) -> UUID | None:
+    """The live job of this task and dedup key: what an enqueue with that key would run into.
+
+    Of `tenant`, by default of the transaction's.
+    """
+    parameters = {"task": task, "dedup_key": dedup_key, "tenant": tenant}
     found: UUID | None = await connection.scalar(statements.FIND_LIVE, parameters)
     return found
 

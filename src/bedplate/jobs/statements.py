@@ -20,8 +20,8 @@ SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.de
        (id uuid, task text, queue text, priority smallint, arguments jsonb,
         arguments_version smallint, dedup_key text, group_key text, tenant text, actor text,
         trace_context jsonb, max_attempts integer, run_at timestamptz)
- ORDER BY r.task, r.dedup_key, r.id
-    ON CONFLICT (task, dedup_key)
+ ORDER BY r.task, r.dedup_key, r.tenant, r.id
+    ON CONFLICT (task, dedup_key, tenant)
  WHERE dedup_key IS NOT NULL AND state IN ('ready', 'sent', 'running')
     DO NOTHING
 RETURNING id
@@ -202,6 +202,7 @@ WITH dead AS MATERIALIZED (
        AND NOT EXISTS (SELECT FROM bedplate.jobs AS other
                         WHERE other.task = job.task
                           AND other.dedup_key = job.dedup_key
+                          AND other.tenant IS NOT DISTINCT FROM job.tenant
                           AND other.state IN ('ready', 'sent', 'running'))
      ORDER BY job.id
        FOR UPDATE OF job SKIP LOCKED
@@ -227,11 +228,13 @@ SELECT id, task, queue, priority, arguments, arguments_version, dedup_key, group
  WHERE id = :id
 """)
 
+# Of the tenant that is named; else of the transaction's.
 FIND_LIVE = text("""
 SELECT id
   FROM bedplate.jobs
  WHERE task = :task
    AND dedup_key = :dedup_key
+   AND tenant IS NOT DISTINCT FROM coalesce(CAST(:tenant AS text), bedplate.current_tenant())
    AND state IN ('ready', 'sent', 'running')
 """)
 

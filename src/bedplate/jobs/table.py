@@ -101,10 +101,12 @@ jobs = Table(
         "attempt >= 0 AND max_attempts >= 1 AND crashes >= 0 AND fence >= 0", name="counters"
     ),
     Index(
-        "uq_jobs_dedup_key_live",
+        "uq_jobs_tenant_dedup_key_live",
         "task",
         "dedup_key",
+        "tenant",
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where=text("dedup_key IS NOT NULL AND state IN ('ready', 'sent', 'running')"),
     ),
     Index(

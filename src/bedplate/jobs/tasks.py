@@ -46,7 +46,8 @@ class TaskOptions:
     """What one job of a task may have of its own.
 
     `run_at`: not before this time (default: the database's now). `dedup_key`: at most one live job
-    per task and key. `group_key`: at most one running job per key. `priority`: higher runs first.
+    per task, key and tenant. `group_key`: at most one running job per key, whatever the tenant.
+    `priority`: higher runs first.
     """
 
     run_at: datetime | None = None

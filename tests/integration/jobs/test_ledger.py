@@ -305,6 +305,18 @@ async def test_a_dead_job_stays_dead_while_its_dedup_key_is_taken(layer: DataLay
         assert await ledger.retry(connection, [dead]) == frozenset()
 
 
+async def test_another_tenants_live_dedup_key_keeps_no_dead_job_dead(layer: DataLayer) -> None:
+    """Each tenant has its own keys, also when a job is put back by hand."""
+    dead = await insert(layer, dedup_key="k", max_attempts=1, tenant="acme")
+    fence = await claim(layer, dead)
+    async with layer.owner_database.engine.begin() as connection:
+        await fail(connection, dead, fence)
+    for tenant in ("bob", None):
+        await insert(layer, dedup_key="k", tenant=tenant)
+    async with layer.owner_database.engine.begin() as connection:
+        assert await ledger.retry(connection, [dead]) == frozenset({dead})
+
+
 async def test_the_lag_is_that_of_the_next_job(layer: DataLayer) -> None:
     """Health asks for it: jobs that wait rightly must not make it red."""
     async with layer.owner_database.engine.connect() as connection:

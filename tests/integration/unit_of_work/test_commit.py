@@ -250,6 +250,25 @@ async def test_a_second_job_with_a_live_dedup_key_is_left_out(
                 await ledger.load(session, left_out)
 
 
+async def test_a_live_dedup_key_of_one_tenant_keeps_no_job_of_another_out(
+    layer: DataLayer, outside: Outside
+) -> None:
+    """I10: whoever guesses the key of another tenant could else have its job never run."""
+    once = remember.with_options(dedup_key="once")
+    found = {}
+    for tenant in ("acme", "bob", None):
+        async with layer.transaction(tenant=tenant) as uow:
+            found[tenant] = uow.enqueue(once, "first")
+        async with layer.transaction(tenant=tenant) as uow:
+            uow.enqueue(once, "second")
+    assert await outside.counts() == (0, 3, 0)
+    for tenant, job_id in found.items():
+        async with layer.reading(tenant=tenant) as session:
+            assert await ledger.find_live(session, once.name, "once") == job_id
+        async with layer.owner_database.engine.connect() as owner:
+            assert await ledger.find_live(owner, once.name, "once", tenant=tenant) == job_id
+
+
 async def test_a_dedup_key_is_free_again_once_its_job_has_ended(layer: DataLayer) -> None:
     """Unique while alive, not for ever: a failed translation can be asked for again."""
     once = remember.with_options(dedup_key="once")

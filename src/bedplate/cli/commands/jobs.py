@@ -207,7 +207,7 @@ async def _tell_each(
         state = states.get(each)
         why = f"it is {state.value}" if state else "there is no such job"
         if deed == "retry" and state is not None and state.value == "dead":
-            why = "another live job has its dedup key"
+            why = "another live job of its tenant has its dedup key"
         invocation.output.failed(f"{each} left as it is: {why}")
     invocation.output.result(
         {
