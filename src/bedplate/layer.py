@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from bedplate import current
 from bedplate.cache.cache import Cache
+from bedplate.cache.channels import Channels
 from bedplate.cache.connections import RedisPool
 from bedplate.delivery import outbox
 from bedplate.delivery.wakeup import Wakeup
@@ -77,6 +78,11 @@ class DataLayer:
             is_in_transaction=lambda: self.current is not None,
             tenant=running_tenant,
         )
+
+    @cached_property
+    def channels(self) -> Channels:
+        """What processes say to each other. Connects when used. Raises as `cache`."""
+        return Channels(self.settings.redis(), self.name, lambda: self.redis.client())
 
     @cached_property
     def files(self) -> FileStore:
@@ -229,7 +235,7 @@ class DataLayer:
         async with AsyncExitStack() as stack:
             # Only what was made, in the reverse of the order in which it may be needed.
             self.__dict__.pop("_readonly_engine", None)
-            for name in ("database", "owner_database", "redis", "wakeup", "files", "cache"):
+            for name in ("database", "owner_database", "redis", "wakeup", "files", "cache", "channels"):
                 made: Any = self.__dict__.pop(name, None)
                 if made is not None:
                     stack.push_async_callback(made.close)

@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.client import Pipeline
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -161,6 +162,32 @@ async def find_master(address: RedisAddress) -> tuple[str, int]:
     finally:
         await _close_all(sentinel)
     return str(host), int(port)
+
+
+async def connect_listener(url: str, attempt: int) -> Connection:
+    """One connection, made and entered, for who listens. Raises redis-py's `RedisError`, `OSError`.
+
+    To the server, to the master that Sentinel names, or to a node of the cluster: `attempt` counts,
+    so that one that is down is followed by the next.
+    """
+    address = RedisAddress.parse(url)
+    if address.kind == "sentinel":
+        url = address.url_of(*await find_master(address))
+    elif address.kind == "cluster":
+        url = address.url_of(*address.hosts[attempt % len(address.hosts)])
+    seconds = COMMAND_TIMEOUT.total_seconds()
+    pool: Any = ConnectionPool.from_url(
+        url,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+        # Messages come as answers do, so one reader takes both.
+        protocol=2,
+    )
+    connection: Any = pool.make_connection()
+    await connection.connect()
+    return cast("Connection", connection)
 
 
 def _client(address: RedisAddress, url: str, size: int) -> Redis | RedisCluster:
