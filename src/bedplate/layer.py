@@ -222,6 +222,7 @@ class DataLayer:
         if uow.has_deliveries:
             if self.settings.redis_url is not None:
                 self.cache.forget(outbox.invalidations(uow.pending_messages))
+                self.channels.publish_soon(outbox.publications(uow.pending_messages))
             self.wakeup.request()
 
     def _check_open(self) -> None:
@@ -235,7 +236,15 @@ class DataLayer:
         async with AsyncExitStack() as stack:
             # Only what was made, in the reverse of the order in which it may be needed.
             self.__dict__.pop("_readonly_engine", None)
-            for name in ("database", "owner_database", "redis", "wakeup", "files", "cache", "channels"):
+            for name in (
+                "database",
+                "owner_database",
+                "redis",
+                "wakeup",
+                "files",
+                "cache",
+                "channels",
+            ):
                 made: Any = self.__dict__.pop(name, None)
                 if made is not None:
                     stack.push_async_callback(made.close)

@@ -22,6 +22,7 @@ from sqlalchemy import Executable, Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate import pending
+from bedplate.cache.channels import Publication
 from bedplate.cache.keys import bounded
 from bedplate.current import running_task
 from bedplate.delivery import inbox, outbox
@@ -174,6 +175,16 @@ class UnitOfWork:
                 outbox.PendingMessage(id=new_id(), kind=kind, key=bounded(name), payload=payload)
                 for name in dict.fromkeys(names)
             )
+
+    def publish(self, channel: str, text: str, *, position: int | None = None) -> None:
+        """Say a text on a channel of this tenant, once this commits: at once, and by the relay.
+
+        So whoever listens hears it at least once, mostly twice; see `cache.channels` for positions.
+        """
+        self._check_open()
+        publication = Publication(channel, text, self.tenant, position)
+        publication.check()
+        self._messages.append(outbox.publish(publication))
 
     async def store_file(
         self, source: Source, file: NewFile, *, limit_bytes: int | None = None

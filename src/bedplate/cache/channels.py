@@ -61,6 +61,13 @@ class Publication:
     position: int | None = None
     kept: int = 100
 
+    def check(self) -> None:
+        """Raise `ValueError` when it is too long, or has a NUL, which no row can hold."""
+        if "\0" in self.text or len(self.text.encode()) > LARGEST_TEXT_BYTES:
+            raise ValueError(
+                f"a text on a channel has no NUL and {LARGEST_TEXT_BYTES} bytes at most"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Live:
@@ -144,13 +151,12 @@ class Channels:
         return Subscription(self, self._name(channel, tenant), most_waiting)
 
     async def publish(self, publication: Publication) -> int:
-        """Say it now, whatever becomes of any transaction. Raises `RedisUnreachableError`.
+        """Say it now, outside of any transaction. Raises `RedisUnreachableError`, `ValueError`.
 
         Returns how many connections heard it: one per process, whatever it has of subscriptions.
         """
+        publication.check()
         name = self._name(publication.channel, publication.tenant)
-        if len(publication.text.encode()) > LARGEST_TEXT_BYTES:
-            raise ValueError(f"a text on a channel may have {LARGEST_TEXT_BYTES} bytes at most")
         try:
             if publication.position is None:
                 return int(await self._redis().publish(name, publication.text))

@@ -20,7 +20,16 @@ async def invalidate(layer: DataLayer, messages: Sequence[Message]) -> None:
     await layer.cache.tell(outbox.invalidations(messages))
 
 
+async def publish(layer: DataLayer, messages: Sequence[Message]) -> None:
+    """Say it once more on its channel: whoever committed it may have died before it did."""
+    if layer.settings.redis_url is None:
+        return  # nobody can listen
+    for publication in outbox.publications(messages):
+        await layer.channels.publish(publication)
+
+
 ACTIONS: Mapping[str, Action] = {
     outbox.INVALIDATE: invalidate,
     outbox.INVALIDATE_TAG: invalidate,
+    outbox.PUBLISH: publish,
 }

@@ -27,8 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from bedplate.cache.channels import Publication
 from bedplate.cache.invalidation import Invalidation
 from bedplate.rows.driver import AnyConnection, fetch
+from bedplate.rows.ids import new_id
 from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
 
 outbox = Table(
@@ -52,6 +54,7 @@ outbox = Table(
 
 INVALIDATE = "cache.invalidate"
 INVALIDATE_TAG = "cache.invalidate_tag"
+PUBLISH = "channel.publish"
 
 # A message that failed this often is dead: visible, and put back by `retry`.
 MAX_ATTEMPTS = 20
@@ -246,6 +249,21 @@ def invalidations(messages: Iterable[Message | PendingMessage]) -> list[Invalida
         )
         for each in messages
         if each.kind in (INVALIDATE, INVALIDATE_TAG)
+    ]
+
+
+def publish(publication: Publication) -> PendingMessage:
+    """The message that has a text said on a channel."""
+    fields = {name: getattr(publication, name) for name in Publication.__slots__}
+    return PendingMessage(new_id(), PUBLISH, fields.pop("channel"), fields)
+
+
+def publications(messages: Iterable[Message | PendingMessage]) -> list[Publication]:
+    """What these messages have said on channels."""
+    return [
+        Publication(each.key, **each.payload)
+        for each in messages
+        if each.kind == PUBLISH and each.payload is not None
     ]
 
 

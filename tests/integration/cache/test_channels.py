@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from bedplate.cache.channels import LIVE, Channels, Heard, Lost, Publication, Subscription
 from bedplate.cache.connections import RedisPool
-from bedplate.errors import RedisUnreachableError
+from bedplate.delivery.broker import Broker
+from bedplate.delivery.relay import Relay
+from bedplate.errors import RedisUnreachableError, TransactionBypassedError
+from bedplate.layer import DataLayer
 from tests.integration.cache.valkey import Valkey, start_cluster
 
 PATIENCE_SECONDS = 30
@@ -200,3 +204,42 @@ async def test_a_cluster_tells_all_its_nodes(make_channels: MakeChannels, tmp_pa
     finally:
         for node in nodes:
             node.kill()
+
+
+async def test_what_a_transaction_says_is_heard_when_it_commits(layer: DataLayer) -> None:
+    """Not before, and never when it rolls back; by the tenant of the transaction."""
+    async with layer.channels.subscribe("room", tenant="acme") as heard:
+        await until_live(heard)
+        with pytest.raises(LookupError):
+            async with layer.transaction(tenant="acme") as uow:
+                uow.publish("room", "rolled back")
+                raise LookupError
+        async with layer.transaction(tenant="acme") as uow:
+            uow.publish("room", "committed", position=7)
+            with pytest.raises(ValueError, match="NUL"):
+                uow.publish("room", "a\0b")
+            await uow.session.execute(text("SELECT 1"))
+        assert await hear(heard) == "committed"
+    assert await layer.channels.recent("room", tenant="acme") == ["committed"]
+
+
+async def test_what_a_dead_process_had_to_say_is_said_by_the_relay(
+    layer: DataLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed, and its process died, or Redis was away, before it could say so."""
+    monkeypatch.setattr(Channels, "publish_soon", lambda _self, _publications: None)
+    async with layer.channels.subscribe("room", tenant="acme") as heard:
+        await until_live(heard)
+        async with layer.transaction(tenant="acme") as uow:
+            uow.publish("room", "committed")
+        async with Broker(layer.settings.redis()) as broker:
+            assert (await Relay(layer, broker).drain()).messages == 1
+        assert await hear(heard) == "committed"
+
+
+async def test_saying_it_inside_a_transaction_is_refused(layer: DataLayer) -> None:
+    """It would be heard whether that commits or not."""
+    async with layer.transaction() as uow:
+        with pytest.raises(TransactionBypassedError, match="PUBLISH"):
+            await layer.channels.publish(Publication("room", "too early"))
+        uow.mark_rollback("nothing to commit")
