@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bedplate.cli import socket_protocol
 from bedplate.errors import PortTakenError, ServerError
 from bedplate.fastapi.root import create_root
 
@@ -38,6 +39,7 @@ def serve(
         # The root logger has been configured; uvicorn's own loggers hand on to it.
         log_config=None,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **socket_protocol.options(),
     )
     with listener or listen(host, port) as bound:
         server = _Server(config, bound, on_ready)

@@ -23,6 +23,7 @@ from bedplate.fastapi.origin import SameOrigin
 from bedplate.fastapi.problem import Problem
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.routing import Route, Router
+from bedplate.fastapi.sockets import Socket, SocketLimits, open_socket
 
 __all__ = [
     "BodyLimit",
@@ -39,6 +40,8 @@ __all__ = [
     "Router",
     "SameOrigin",
     "SignedCookie",
+    "Socket",
+    "SocketLimits",
     "create_app",
     "digest",
     "get_db",
@@ -47,5 +50,6 @@ __all__ = [
     "health_router",
     "install_problems",
     "lifespan",
+    "open_socket",
     "unit_of_work",
 ]

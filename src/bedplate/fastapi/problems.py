@@ -99,7 +99,9 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 def _log(request: Request, error: Exception, problem: Problem) -> None:
-    extra = {"method": request.method, "path": request.url.path, "code": problem.code}
+    # A WebSocket's handshake has no method.
+    method = request.scope.get("method", "WEBSOCKET")
+    extra = {"method": method, "path": request.url.path, "code": problem.code}
     if isinstance(error, HTTPException):
         return
     if isinstance(error, ResponseValidationError):
