@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bedplate.rows.ids import new_id
     from bedplate.rows.models import Model, Timestamps, UUIDKey, new_metadata
     from bedplate.rows.pagination import Page
+    from bedplate.rows.policies import TenantOwned
     from bedplate.rows.repository import Repository
     from bedplate.settings import Settings
     from bedplate.system import System
@@ -45,6 +46,7 @@ _ROOMS = {
     "StoredFile": "bedplate.files.stored_files",
     "System": "bedplate.system",
     "Task": "bedplate.jobs.tasks",
+    "TenantOwned": "bedplate.rows.policies",
     "Timestamps": "bedplate.rows.models",
     "UUIDKey": "bedplate.rows.models",
     "UnitOfWork": "bedplate.unit_of_work",
@@ -74,6 +76,7 @@ __all__ = [
     "StoredFile",
     "System",
     "Task",
+    "TenantOwned",
     "Timestamps",
     "UUIDKey",
     "UnitOfWork",

@@ -29,7 +29,7 @@ from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore
 from bedplate.retries import Retries, repeat
 from bedplate.rows.database import Database
-from bedplate.rows.tenancy import Isolation, Terms, bind, running_as, running_tenant
+from bedplate.rows.tenancy import NO_TERMS, Isolation, Terms, bind, running_as, running_tenant
 from bedplate.settings import Settings
 from bedplate.transaction import transact
 from bedplate.transaction_end import discard, uninterrupted
@@ -158,6 +158,13 @@ class DataLayer:
         """
         return self._transact(Terms(tenant, actor, isolation))
 
+    def owner_transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work as the schema's owner, whom no policy binds: for seeds and repairs.
+
+        Never for a request: it sees and changes every tenant's rows.
+        """
+        return self._transact(NO_TERMS, self.owner_database)
+
     async def run(
         self,
         function: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
@@ -212,10 +219,16 @@ class DataLayer:
         """The same pool; its transactions begin READ ONLY."""
         return self.database.engine.execution_options(postgresql_readonly=True)
 
-    def _transact(self, terms: Terms) -> AbstractAsyncContextManager[UnitOfWork]:
+    def _transact(
+        self, terms: Terms, database: Database | None = None
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
         self._check_open()
         return transact(
-            self.database, self._committed, lambda: self.files, terms, self.settings.guard_mode
+            database or self.database,
+            self._committed,
+            lambda: self.files,
+            terms,
+            self.settings.guard_mode,
         )
 
     def _committed(self, uow: UnitOfWork) -> None:

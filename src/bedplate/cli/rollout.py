@@ -51,13 +51,13 @@ async def migrate_all(
 async def seed_all(
     project: Project, variables: Mapping[str, str], output: Output
 ) -> list[dict[str, Any]]:
-    """Seed every system in one transaction each; what each seed said that it did."""
+    """Seed every system in one transaction each, as its owner; what each seed said that it did."""
     done = []
     for system, settings in load_systems(project, variables):
         if system.seed is None:
             output.done(f"{system.name}: nothing to seed")
             continue
-        async with DataLayer(settings, name=system.name) as layer, layer.transaction() as uow:
+        async with DataLayer(settings, name=system.name) as layer, layer.owner_transaction() as uow:
             lines = list(await system.seed(uow))
         for line in lines:
             output.done(f"{system.name}: {line}")

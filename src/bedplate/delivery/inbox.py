@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.rows.driver import AnyConnection, fetch
-from bedplate.rows.layer_metadata import LAYER_METADATA
+from bedplate.rows.layer_metadata import LAYER_METADATA, keep_to_tenant_or_nobody
 from bedplate.rows.locks import NAMESPACE, lock_key
 
 inbox = Table(
@@ -52,6 +52,7 @@ inbox = Table(
     CheckConstraint("(status IS NULL) = (fingerprint IS NULL)", name="answer"),
     Index("ix_inbox_expires_at", "expires_at"),
 )
+keep_to_tenant_or_nobody(inbox)
 
 LONGEST_ID = 255
 # Clients repeat a request within minutes, senders of webhooks for days.

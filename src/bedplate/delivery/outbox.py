@@ -31,7 +31,8 @@ from bedplate.cache.channels import Publication
 from bedplate.cache.invalidation import Invalidation
 from bedplate.rows.driver import AnyConnection, fetch
 from bedplate.rows.ids import new_id
-from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
+from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA, LAYER_SCHEMA
+from bedplate.rows.policies import Policy, declare_policy
 
 outbox = Table(
     "outbox",
@@ -50,6 +51,11 @@ outbox = Table(
     CheckConstraint("dead_at IS NULL OR last_error IS NOT NULL", name="dead"),
     Index("ix_outbox_due", "not_before", "id", postgresql_where=text("dead_at IS NULL")),
     postgresql_with=CHURN,
+)
+# The application only ever adds one.
+declare_policy(
+    LAYER_METADATA,
+    Policy("added", "outbox", check="true", command="INSERT", schema=LAYER_SCHEMA),
 )
 
 INVALIDATE = "cache.invalidate"

@@ -36,7 +36,7 @@ from sqlalchemy import (
     text,
 )
 
-from bedplate.rows.layer_metadata import LAYER_METADATA
+from bedplate.rows.layer_metadata import LAYER_METADATA, keep_to_tenant_or_nobody
 
 
 class FileState(StrEnum):
@@ -95,6 +95,7 @@ stored_files = Table(
     Index("ix_stored_files_deleted", "deleted_at", postgresql_where=text("state = 'deleted'")),
     Index("ix_stored_files_gone", "gone_at", postgresql_where=text("state = 'gone'")),
 )
+keep_to_tenant_or_nobody(stored_files)
 
 quarantined_objects = Table(
     "quarantined_objects",

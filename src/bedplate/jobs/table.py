@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA
+from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA, keep_to_tenant_or_nobody
 
 
 class JobState(StrEnum):
@@ -136,3 +136,4 @@ jobs = Table(
     Index("ix_jobs_dead", "id", postgresql_where=text("state = 'dead'")),
     postgresql_with=CHURN,
 )
+keep_to_tenant_or_nobody(jobs)

@@ -21,7 +21,8 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 
-import bedplate.rows.trigger_operations  # noqa: F401 - registers them with Alembic
+import bedplate.rows.policy_operations
+import bedplate.rows.trigger_operations  # noqa: F401 - both register operations with Alembic
 from bedplate.errors import BedplateError
 from bedplate.migrations import grants
 from bedplate.migrations.layer_schema import SCHEMA, render_layer

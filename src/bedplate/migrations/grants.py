@@ -1,8 +1,8 @@
 """The serving role and what it may do: made and granted by the owner, when migrating.
 
 Requests run as `<database>_app`, which owns nothing and cannot bypass row-level security. It gets
-rows of the system's tables, now and later (default privileges), what `enqueue` and a job's end
-need of the layer's tables, and no write on Alembic's version table.
+rows of the system's tables and calls of its functions, now and later (default privileges), what
+`enqueue` and a job's end need of the layer's tables, and no write on Alembic's version table.
 """
 
 from typing import Any
@@ -69,6 +69,24 @@ END
 $grant$;
 """
 
+# Apart from the tables' rights: a database that has those from before gets these, too.
+HAS_FUNCTION_GRANTS = """
+SELECT EXISTS (
+  SELECT
+  FROM pg_default_acl AS d, aclexplode(d.defaclacl) AS acl
+  WHERE d.defaclrole = quote_ident(current_user)::regrole
+    AND d.defaclnamespace = 'public'::regnamespace
+    AND d.defaclobjtype = 'f'
+    AND acl.grantee = to_regrole(quote_ident($1))
+)
+"""
+
+# So that a revision can take a function from PUBLIC without knowing this role's name.
+GRANT_FUNCTIONS = """
+ALTER DEFAULT PRIVILEGES IN SCHEMA public
+  GRANT EXECUTE ON FUNCTIONS TO {role};
+"""
+
 CAN_WRITE_VERSION = """
 SELECT COALESCE(
   has_table_privilege(
@@ -91,6 +109,8 @@ async def grant(connection: Any, role: str) -> None:
         await connection.execute(GRANT_LAYER.format(role=quoted))
         if not await connection.fetchval(HAS_SYSTEM_GRANTS, role):
             await connection.execute(GRANT_SYSTEM.format(role=quoted, literal=quote_literal(role)))
+        if not await connection.fetchval(HAS_FUNCTION_GRANTS, role):
+            await connection.execute(GRANT_FUNCTIONS.format(role=quoted))
 
 
 async def protect_version(connection: Any, role: str) -> None:
@@ -106,13 +126,15 @@ async def is_granted(connection: Any, role: str) -> bool:
         return False
     if await connection.fetchval(CAN_WRITE_VERSION, role):
         return False
+    if not await connection.fetchval(HAS_FUNCTION_GRANTS, role):
+        return False
     return bool(await connection.fetchval(HAS_SYSTEM_GRANTS, role))
 
 
 def render_grants(role: str) -> str:
     """The same as a script, for a database administrator. The role must exist."""
-    both = f"{GRANT_LAYER}{GRANT_SYSTEM}"
-    return both.format(role=quote_identifier(role), literal=quote_literal(role)).strip()
+    every = f"{GRANT_LAYER}{GRANT_SYSTEM}{GRANT_FUNCTIONS}"
+    return every.format(role=quote_identifier(role), literal=quote_literal(role)).strip()
 
 
 def render_protection(role: str) -> str:

@@ -5,7 +5,9 @@ tables; our numbered revisions create them. The tables stand with the rooms that
 `jobs/table.py` and `delivery/outbox.py`.
 """
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
+
+from bedplate.rows.policies import Policy, declare_policy
 
 LAYER_SCHEMA = "bedplate"
 
@@ -29,3 +31,12 @@ CHURN = {
     "autovacuum_analyze_scale_factor": 0.02,
     "autovacuum_vacuum_cost_delay": 0,
 }
+
+# A row of nobody is nobody's, and a tenant's is that tenant's. The function is of revision 0007.
+OF_TENANT = "tenant IS NOT DISTINCT FROM bedplate.current_tenant()"
+
+
+def keep_to_tenant_or_nobody(table: Table) -> None:
+    """Declare the policy of a table of ours whose rows may also be nobody's."""
+    policy = Policy("tenant", table.name, OF_TENANT, OF_TENANT, schema=LAYER_SCHEMA)
+    declare_policy(table.metadata, policy)

@@ -25,9 +25,9 @@ try:
     from alembic.util import DispatchPriority
 
     # After the tables. Alembic before 1.18 goes by the order of registration: also after them.
-    _LAST: dict[str, Any] = {"priority": DispatchPriority.LAST}
+    LAST: dict[str, Any] = {"priority": DispatchPriority.LAST}
 except ImportError:
-    _LAST = {}
+    LAST = {}
 
 
 @Operations.register_operation("create_function")
@@ -203,7 +203,7 @@ def _render_body(function: Function) -> str:
     return f'"""\n{lines}    """'
 
 
-@comparators.dispatch_for("schema", qualifier="postgresql", **_LAST)
+@comparators.dispatch_for("schema", qualifier="postgresql", **LAST)
 def _compare(context: AutogenContext, upgrade: UpgradeOps, schemas: Iterable[str | None]) -> None:
     if context.connection is None:
         return

@@ -41,3 +41,9 @@ async def shelf(library: Database) -> AsyncIterator[AsyncSession]:
     """A session on the library."""
     async with library.session() as session:
         yield session
+
+
+@pytest.fixture
+def blank(make_database: MakeDatabase) -> Database:
+    """A database without tables, entered as its owner."""
+    return make_database()

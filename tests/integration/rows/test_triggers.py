@@ -1,12 +1,8 @@
 """Triggers at work, and as autogenerate sees them."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata, produce_migrations
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, DateTime, MetaData, Table, Uuid, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +17,7 @@ from bedplate.rows.triggers import (
     programs_of,
 )
 from tests.integration.rows.library import Base, Book
+from tests.integration.rows.revisions import apply, differences, kinds, migration, run
 
 
 async def test_L16_updated_at_moves_also_for_an_update_round_the_orm(shelf: AsyncSession) -> None:
@@ -155,48 +152,6 @@ async def test_what_a_declaration_cannot_say_is_left_alone(library: Database) ->
         for statement in by_hand:
             await connection.execute(text(statement))
     assert await run(library, lambda connection: differences(connection, Base.metadata)) == []
-
-
-@pytest.fixture
-def blank(make_database: Any) -> Database:
-    """A database without tables."""
-    made = make_database()
-    assert isinstance(made, Database)
-    return made
-
-
-async def run(database: Database, work: Any) -> Any:
-    """Run synchronous work on a connection, committed."""
-    async with database.engine.begin() as connection:
-        return await connection.run_sync(work)
-
-
-def migration(connection: Connection, metadata: MetaData) -> tuple[list[Any], list[Any]]:
-    """What autogenerate would write: the operations up and down."""
-    script = produce_migrations(MigrationContext.configure(connection), metadata)
-    assert script.upgrade_ops is not None
-    assert script.downgrade_ops is not None
-    return list(script.upgrade_ops.ops), list(script.downgrade_ops.ops)
-
-
-def kinds(operations: list[Any]) -> list[str]:
-    """The names of the operations."""
-    return [type(operation).__name__ for operation in operations]
-
-
-def differences(connection: Connection, metadata: MetaData) -> list[Any]:
-    """What `alembic check` would list."""
-    return list(compare_metadata(MigrationContext.configure(connection), metadata))
-
-
-def apply(connection: Connection, operations: list[Any]) -> None:
-    """Run the operations, as a revision does."""
-    runner = Operations(MigrationContext.configure(connection))
-    for operation in operations:
-        if hasattr(operation, "ops"):
-            apply(connection, operation.ops)
-        else:
-            runner.invoke(operation)
 
 
 def copy_of(metadata: MetaData) -> MetaData:
