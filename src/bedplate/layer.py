@@ -27,6 +27,7 @@ from bedplate.delivery import outbox
 from bedplate.delivery.wakeup import Wakeup
 from bedplate.errors import TransactionError
 from bedplate.files.file_store import FileStore
+from bedplate.jobs.following import Following
 from bedplate.retries import Retries, repeat
 from bedplate.rows.database import Database
 from bedplate.rows.tenancy import NO_TERMS, Isolation, Terms, bind, running_as, running_tenant
@@ -93,6 +94,11 @@ class DataLayer:
     def wakeup(self) -> Wakeup:
         """Wakes the relay after a commit."""
         return Wakeup(self.database)
+
+    @cached_property
+    def following(self) -> Following:
+        """Whoever waits for a job to move waits here. Connects while there is somebody."""
+        return Following(self.owner_database)
 
     @property
     def current(self) -> UnitOfWork | None:
@@ -257,6 +263,7 @@ class DataLayer:
                 "files",
                 "cache",
                 "channels",
+                "following",
             ):
                 made: Any = self.__dict__.pop(name, None)
                 if made is not None:

@@ -7,7 +7,7 @@ as it tells every error.
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bedplate.cli import socket_protocol
 from bedplate.errors import PortTakenError, ServerError
 from bedplate.fastapi.root import create_root
+from bedplate.layer import DataLayer
 
 log = logging.getLogger("bedplate.cli")
 
@@ -32,7 +33,8 @@ def serve(
     """
     # Made here, not by uvicorn: what is wrong with a system is told as our errors are, and a
     # signal that comes while the systems are imported ends the process at once.
-    startup = _Startup(create_root())
+    root = create_root()
+    startup = _Startup(root)
     config = uvicorn.Config(
         startup,
         interface="asgi3",
@@ -42,7 +44,7 @@ def serve(
         **socket_protocol.options(),
     )
     with listener or listen(host, port) as bound:
-        server = _Server(config, bound, on_ready)
+        server = _Server(config, bound, on_ready, root.state.layers)
         server.run(sockets=[bound])
     if startup.failure is not None:
         raise startup.failure
@@ -102,11 +104,16 @@ class _Server(uvicorn.Server):
     """A uvicorn that says when, and where, it accepts requests."""
 
     def __init__(
-        self, config: uvicorn.Config, bound: socket.socket, on_ready: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        bound: socket.socket,
+        on_ready: Callable[[], None],
+        layers: Sequence[DataLayer],
     ) -> None:
         super().__init__(config)
         self._bound = bound
         self._on_ready = on_ready
+        self._layers = layers
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as usual, then say so. A failed one ends `run`, not the process."""
@@ -118,3 +125,9 @@ class _Server(uvicorn.Server):
             host, port = self._bound.getsockname()[:2]
             log.info("Serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down as usual; streams of events end first, which would else last for the grace."""
+        for layer in self._layers:
+            layer.following.end()
+        await super().shutdown(sockets)

@@ -16,6 +16,7 @@ from bedplate.fastapi.dependencies import (
     get_redis,
     unit_of_work,
 )
+from bedplate.fastapi.events import EventStream, follow_job
 from bedplate.fastapi.health import health_router
 from bedplate.fastapi.identity import Identify, Identity
 from bedplate.fastapi.lifespan import lifespan
@@ -31,6 +32,7 @@ __all__ = [
     "DepRedis",
     "DepSession",
     "DepUnitOfWork",
+    "EventStream",
     "HostCookie",
     "Identify",
     "Identity",
@@ -44,6 +46,7 @@ __all__ = [
     "SocketLimits",
     "create_app",
     "digest",
+    "follow_job",
     "get_db",
     "get_layer",
     "get_redis",

@@ -83,6 +83,7 @@ def create_root(
         lifespan=_lifespan(mounted),
         openapi_url=None,
     )
+    root.state.layers = [each.layer for each in mounted]
     install_problems(root)
     if mounted:
         root.add_middleware(AllowedHosts, settings=mounted[0].layer.settings)

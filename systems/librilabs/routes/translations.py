@@ -1,26 +1,18 @@
 """/translations: how far one is, as it happens, and its text."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterable
-from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request, Response
 from fastapi.responses import PlainTextResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from bedplate.errors import NotFoundError
-from bedplate.fastapi import DepLayer, Problem, Router
+from bedplate.fastapi import DepLayer, EventStream, Problem, Router, follow_job
 from bedplate.layer import DataLayer
 from systems.librilabs.models import TranslationStatus
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Translations
 from systems.librilabs.routes.identity import DepReader
 from systems.librilabs.schemas import TranslationOut
-
-# How often a follower's translation is read: one row by its key, and seldom worth more.
-POLL = timedelta(milliseconds=300)
 
 router = Router(prefix="/translations", tags=["translations"])
 
@@ -39,23 +31,19 @@ async def show(translation: DepTranslation) -> TranslationOut:
     return translation
 
 
-@router.get("/{translation_id}/events", response_class=EventSourceResponse)
+@router.get("/{translation_id}/events", response_class=EventStream)
 async def follow(
-    translation: DepTranslation, reader: DepReader, layer: DepLayer
-) -> AsyncIterable[ServerSentEvent]:
-    """The translation as server-sent events: now, at each change, and to its end."""
-    # No transaction is held between two looks, however long the reader stays.
-    yield ServerSentEvent(data=translation)
-    while not translation.status.is_final:
-        await asyncio.sleep(POLL.total_seconds())
-        seen = translation
-        try:
-            translation = await _load(layer, reader, seen.id)
-        except NotFoundError:
-            # Deleted meanwhile: the stream ends.
-            return
-        if translation != seen:
-            yield ServerSentEvent(data=translation)
+    request: Request, translation: DepTranslation, reader: DepReader, layer: DepLayer
+) -> Response:
+    """The translation as server-sent events: now, whenever its job moves, and to its end."""
+    return follow_job(
+        request,
+        layer,
+        translation.translation_state.job_id,
+        now=translation,
+        show=lambda: _load(layer, reader, translation.id),
+        is_final=lambda shown: shown.status.is_final,
+    )
 
 
 @router.get("/{translation_id}/content", response_class=PlainTextResponse)

@@ -9,7 +9,6 @@ import sys
 import textwrap
 import uuid
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -334,10 +333,9 @@ async def test_a_pair_that_the_engine_lacks_is_refused_before_there_is_a_job(
 
 
 async def test_events_show_the_progress_and_end_with_it(
-    client: AsyncClient, run_job: RunJob, engine: Watched, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, run_job: RunJob, engine: Watched
 ) -> None:
     """A reader who watches sees the first state, what changes, and the end of the stream."""
-    monkeypatch.setattr("systems.librilabs.routes.translations.POLL", timedelta(milliseconds=5))
     translation = (await ask_for(client, await upload_id(client, TEXT))).json()
     path = f"/translations/{translation['id']}/events"
     following = asyncio.create_task(client.get(path))
@@ -356,14 +354,14 @@ async def test_events_show_the_progress_and_end_with_it(
     percents = [event["progress_percentage"] for event in events]
     assert percents == sorted(percents)
     late = await client.get(path)
-    assert late.text.count("data: ") == 1
+    assert late.text.count("data: ") == 2
+    assert late.text.count("event: end") == 1
 
 
 async def test_events_end_when_the_document_is_deleted(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream of nothing would be open for ever."""
-    monkeypatch.setattr("systems.librilabs.routes.translations.POLL", timedelta(milliseconds=5))
     looked = asyncio.Event()
 
     async def look(*arguments: Any) -> Any:
