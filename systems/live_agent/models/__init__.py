@@ -1,5 +1,8 @@
-"""The tables of live_agent; importing this registers all of them."""
+"""The rows of live_agent, one file for each thing that a member would name."""
 
 from systems.live_agent.models.base import Base
+from systems.live_agent.models.organization import Organization
+from systems.live_agent.models.session import Session, SessionStatus
+from systems.live_agent.models.user import Role, User
 
-__all__ = ["Base"]
+__all__ = ["Base", "Organization", "Role", "Session", "SessionStatus", "User"]
