@@ -3,7 +3,8 @@
 The browser holds a random token of 256 bits; Redis holds what belongs to its SHA-256, so that a
 stolen dump opens nobody's session. A session ends when it was idle for too long, when it is too
 old, or when somebody ends it; Redis' own clock decides. Without Redis nobody is signed in: what
-cannot be read is refused (`RedisUnreachableError`), never assumed.
+cannot be read is refused (`RedisUnreachableError`), never assumed. An end is said on a channel, so
+that an open WebSocket knows at once (`watch.py`).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from bedplate.cache.channels import channel_name
 from bedplate.errors import RedisUnreachableError
 
 TOKEN_BYTES = 32
@@ -103,6 +105,7 @@ class WebSessions:
             await self._redis.delete(self._key(token))
             if session is not None:
                 await self._redis.srem(self._list(session.user_id), self._key(token))
+                await self._announce(session.user_id)
         except (RedisError, OSError) as error:
             raise _unreachable() from error
 
@@ -116,15 +119,26 @@ class WebSessions:
             for key in await self._redis.smembers(self._list(user_id)):
                 ended += await self._redis.delete(key)
             await self._redis.delete(self._list(user_id))
+            await self._announce(user_id)
         except (RedisError, OSError) as error:
             raise _unreachable() from error
         return ended
+
+    async def _announce(self, user_id: str) -> None:
+        """Have each process look whether those of this user's sessions that it serves still are."""
+        channel = channel_name(self._system, endings_of(user_id))
+        await self._redis.publish(channel, "ended")
 
     def _key(self, token: str) -> str:
         return f"{self._system}:session:{hashlib.sha256(token.encode()).hexdigest()}"
 
     def _list(self, user_id: str) -> str:
         return f"{self._system}:sessions_of:{user_id}"
+
+
+def endings_of(user_id: str) -> str:
+    """The channel, of no tenant, that says that a session of this user has ended."""
+    return f"sessions_ended:{user_id}"
 
 
 def _unreachable() -> RedisUnreachableError:

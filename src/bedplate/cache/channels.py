@@ -51,8 +51,8 @@ return redis.call('PUBLISH', ARGV[1], ARGV[2])
 class Publication:
     """A text for a channel, by the tenant whose channel it is.
 
-    With a `position`, which grows, the `kept` highest stay in Redis for a day after the last one;
-    published twice they are kept once.
+    With a `position`, which grows, it is heard as `Numbered.form` writes it, and the `kept` highest
+    stay in Redis for a day after the last one; published twice they are kept once.
     """
 
     channel: str
@@ -67,6 +67,24 @@ class Publication:
             raise ValueError(
                 f"a text on a channel has no NUL and {LARGEST_TEXT_BYTES} bytes at most"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A text that has a position in its channel."""
+
+    position: int
+    text: str
+
+    def form(self) -> str:
+        """As it goes over the channel."""
+        return f"{self.position} {self.text}"
+
+    @classmethod
+    def parse(cls, heard: str) -> Self:
+        """Back from `form`. Raises `ValueError`."""
+        position, _, text = heard.partition(" ")
+        return cls(int(position), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +180,8 @@ class Channels:
                 return int(await self._redis().publish(name, publication.text))
             keep: Any = self._redis().register_script(PUBLISH_AND_KEEP)
             milliseconds = int(KEPT_LASTS.total_seconds() * 1000)
-            arguments = [name, publication.text, publication.position, publication.kept]
+            text = Numbered(publication.position, publication.text).form()
+            arguments = [name, text, publication.position, publication.kept]
             return int(await keep(keys=[_kept(name)], args=[*arguments, milliseconds]))
         except (RedisError, OSError) as error:
             raise _unreachable(self._url, error) from error
@@ -180,8 +199,10 @@ class Channels:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    async def recent(self, channel: str, *, tenant: str | None = None, after: int = 0) -> list[str]:
-        """The texts that are kept, by position, of those after one. Raises as `publish`.
+    async def recent(
+        self, channel: str, *, tenant: str | None = None, after: int = 0
+    ) -> list[Numbered]:
+        """Those that are kept, by position, after one. Raises as `publish`.
 
         Empty also when Redis has lost them: they are a copy.
         """
@@ -190,7 +211,7 @@ class Channels:
             found = await self._redis().zrange(key, f"({after}", "+inf", byscore=True)
         except (RedisError, OSError) as error:
             raise _unreachable(self._url, error) from error
-        return [str(each) for each in found]
+        return [Numbered.parse(str(each)) for each in found]
 
     async def close(self) -> None:
         """Close the connection. Who still listens hears nothing more."""
@@ -202,8 +223,7 @@ class Channels:
             self._line = None
 
     def _name(self, channel: str, tenant: str | None) -> str:
-        whose = "" if tenant is None else quote(tenant, safe="")
-        return f"{self._system}:channel:{{{whose}:{bounded(channel)}}}"
+        return channel_name(self._system, channel, tenant)
 
     def _add(self, subscription: Subscription) -> None:
         self._subscriptions.setdefault(subscription.name, set()).add(subscription)
@@ -236,6 +256,12 @@ class Channels:
         for group in self._subscriptions.values():
             for each in group:
                 each.tell(Lost(why))
+
+
+def channel_name(system: str, channel: str, tenant: str | None = None) -> str:
+    """What a channel is called in Redis, for who publishes with a client of its own."""
+    whose = "" if tenant is None else quote(tenant, safe="")
+    return f"{system}:channel:{{{whose}:{bounded(channel)}}}"
 
 
 def _kept(name: str) -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from bedplate.cache.channels import LIVE, Channels, Heard, Lost, Publication, Subscription
+from bedplate.cache.channels import (
+    LIVE,
+    Channels,
+    Heard,
+    Lost,
+    Numbered,
+    Publication,
+    Subscription,
+)
 from bedplate.cache.connections import RedisPool
 from bedplate.delivery.broker import Broker
 from bedplate.delivery.relay import Relay
@@ -91,11 +99,11 @@ async def test_tenants_do_not_hear_each_other(make_channels: MakeChannels, redis
             await until_live(heard)
         for tenant in ("acme", "a:cme", None):
             await channels.publish(Publication("room", f"for {tenant}", tenant, position=1))
-        assert await hear(acme) == "for acme"
-        assert await hear(similar) == "for a:cme"
-        assert await hear(nobody) == "for None"
+        assert await hear(acme) == "1 for acme"
+        assert await hear(similar) == "1 for a:cme"
+        assert await hear(nobody) == "1 for None"
     for tenant in ("acme", "a:cme", None):
-        assert await channels.recent("room", tenant=tenant) == [f"for {tenant}"]
+        assert await channels.recent("room", tenant=tenant) == [Numbered(1, f"for {tenant}")]
 
 
 async def test_who_ends_and_begins_again_hears_again(
@@ -125,8 +133,9 @@ async def test_the_last_ones_are_kept_by_position(
     for position in (1, 2, 3, 3, 5, 4, 12):
         await channels.publish(Publication("room", f"text {position}", position=position, kept=4))
     await channels.publish(Publication("room", "in passing"))
-    assert await channels.recent("room") == ["text 3", "text 4", "text 5", "text 12"]
-    assert await channels.recent("room", after=4) == ["text 5", "text 12"]
+    kept = await channels.recent("room")
+    assert kept == [Numbered(position, f"text {position}") for position in (3, 4, 5, 12)]
+    assert await channels.recent("room", after=4) == kept[2:]
 
 
 async def test_a_slow_reader_is_told_and_holds_up_nobody(
@@ -199,8 +208,8 @@ async def test_a_cluster_tells_all_its_nodes(make_channels: MakeChannels, tmp_pa
             await until_live(first)
             await until_live(second)
             await one.publish(Publication("room", "to all", position=1))
-            assert await hear(first) == await hear(second) == "to all"
-            assert await other.recent("room") == ["to all"]
+            assert await hear(first) == await hear(second) == "1 to all"
+            assert await other.recent("room") == [Numbered(1, "to all")]
     finally:
         for node in nodes:
             node.kill()
@@ -219,8 +228,8 @@ async def test_what_a_transaction_says_is_heard_when_it_commits(layer: DataLayer
             with pytest.raises(ValueError, match="NUL"):
                 uow.publish("room", "a\0b")
             await uow.session.execute(text("SELECT 1"))
-        assert await hear(heard) == "committed"
-    assert await layer.channels.recent("room", tenant="acme") == ["committed"]
+        assert await hear(heard) == "7 committed"
+    assert await layer.channels.recent("room", tenant="acme") == [Numbered(7, "committed")]
 
 
 async def test_what_a_dead_process_had_to_say_is_said_by_the_relay(
