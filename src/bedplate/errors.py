@@ -25,6 +25,7 @@
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── CursorError (ValueError)              a page's cursor is not one of ours
+    ├── VectorError (ValueError)              numbers that a vector column cannot hold
     ├── CacheTypeError (TypeError)            a value or a type that JSON does not hold
     ├── JobError (RuntimeError)
     │   ├── ArgumentsError (TypeError)        arguments that do not fit the task
@@ -214,6 +215,12 @@ class CursorError(BedplateError, ValueError):
     """A page's cursor is damaged, or belongs to another query."""
 
     code = "cursor_invalid"
+
+
+class VectorError(BedplateError, ValueError):
+    """A vector has another number of dimensions than its column, or a number that is none."""
+
+    code = "vector_invalid"
 
 
 class CacheTypeError(BedplateError, TypeError):

@@ -14,9 +14,10 @@ else the running embedded stack's. Called by `upgrade.py` too, which hands over 
 import asyncio
 from logging.config import fileConfig
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
@@ -102,6 +103,7 @@ def _run_on(
         compare_server_default=True,
         include_name=_includes_name,
         include_object=_includes_object,
+        render_item=render_item,
         on_version_apply=note,
         dont_mutate=not _is_writing(),
     )
@@ -136,6 +138,14 @@ def _includes_object(
 ) -> bool:
     table = getattr(thing, "table", thing)
     return getattr(table, "schema", None) != SCHEMA
+
+
+def render_item(kind: str, thing: Any, generating: AutogenContext) -> Literal[False]:
+    """Have a generated revision import the layer's own types; Alembic writes the rest."""
+    module = type(thing).__module__
+    if kind == "type" and module.startswith("bedplate."):
+        generating.imports.add(f"import {module}")
+    return False
 
 
 def _is_writing() -> bool:
