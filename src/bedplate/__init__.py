@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bedplate.rows.pagination import Page
     from bedplate.rows.policies import TenantOwned
     from bedplate.rows.repository import Repository
+    from bedplate.rows.soft_delete import SoftDelete
     from bedplate.settings import Settings
     from bedplate.system import System
     from bedplate.unit_of_work import UnitOfWork
@@ -43,6 +44,7 @@ _ROOMS = {
     "RedisPool": "bedplate.cache.connections",
     "Repository": "bedplate.rows.repository",
     "Settings": "bedplate.settings",
+    "SoftDelete": "bedplate.rows.soft_delete",
     "StoredFile": "bedplate.files.stored_files",
     "System": "bedplate.system",
     "Task": "bedplate.jobs.tasks",
@@ -73,6 +75,7 @@ __all__ = [
     "RedisPool",
     "Repository",
     "Settings",
+    "SoftDelete",
     "StoredFile",
     "System",
     "Task",

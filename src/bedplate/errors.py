@@ -24,6 +24,7 @@
     ├── SignInRefusedError (PermissionError)  a sign-in that does not hold
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
+    ├── SoftDeleteError (RuntimeError)        a statement would reach rows that are deleted
     ├── CursorError (ValueError)              a page's cursor is not one of ours
     ├── VectorError (ValueError)              numbers that a vector column cannot hold
     ├── CacheTypeError (TypeError)            a value or a type that JSON does not hold
@@ -209,6 +210,12 @@ class ConflictError(BedplateError, ValueError):
     """The row exists already, or is in another state."""
 
     code = "conflict"
+
+
+class SoftDeleteError(BedplateError, RuntimeError):
+    """A statement would reach rows that are deleted softly, and did not say that it wants them."""
+
+    code = "deleted_rows_reached"
 
 
 class CursorError(BedplateError, ValueError):

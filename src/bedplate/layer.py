@@ -30,6 +30,7 @@ from bedplate.files.file_store import FileStore
 from bedplate.jobs.following import Following
 from bedplate.retries import Retries, repeat
 from bedplate.rows.database import Database
+from bedplate.rows.present_rows import RowSession
 from bedplate.rows.tenancy import NO_TERMS, Isolation, Terms, bind, running_as, running_tenant
 from bedplate.settings import Settings
 from bedplate.transaction import transact
@@ -211,7 +212,9 @@ class DataLayer:
         It has a connection of its own, also inside a unit of work, whose changes it does not see.
         """
         self._check_open()
-        session = AsyncSession(self._readonly_engine, expire_on_commit=False)
+        session = AsyncSession(
+            self._readonly_engine, expire_on_commit=False, sync_session_class=RowSession
+        )
         bind(session.sync_session, Terms(tenant, actor))
         with self.database.translating():
             try:

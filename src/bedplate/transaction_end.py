@@ -12,10 +12,11 @@ from typing import Any, TypeVar, cast
 import anyio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import ORMExecuteState
 
 from bedplate.errors import TransactionEndedError, TransactionError
 from bedplate.guard import SESSION_HINT, Mode, report
+from bedplate.rows.present_rows import RowSession
 
 log = logging.getLogger("bedplate.unit_of_work")
 
@@ -46,7 +47,7 @@ class UnitOfWorkSession(AsyncSession):
         await super().close()
 
 
-class TransactionSession(Session):
+class TransactionSession(RowSession):
     """A session for one transaction: kept beyond it, it would begin others that nobody ends.
 
     `has_written`: something was flushed, or executed that is no SELECT.

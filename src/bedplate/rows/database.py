@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from bedplate.errors import BedplateError, TransactionError
 from bedplate.rows.admission import check_role, check_room
 from bedplate.rows.pool import TRUSTED_IDLE, Pool, keep_alive
+from bedplate.rows.present_rows import RowSession
 from bedplate.rows.redaction import hide_values
 from bedplate.rows.tls import tls_of
 from bedplate.rows.transaction_id import ASSIGNED
@@ -149,7 +150,7 @@ class Database:
 
     def session(self) -> AsyncSession:
         """A new session; it takes a connection at its first statement. Rows survive a commit."""
-        return AsyncSession(self.engine, expire_on_commit=False)
+        return AsyncSession(self.engine, expire_on_commit=False, sync_session_class=RowSession)
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of one's own, past the pool and any pooler, as the same user and role.

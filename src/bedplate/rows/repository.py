@@ -7,6 +7,7 @@
             return super().visible().where(Document.session_id == self.reader)
 
 Everything that is read goes through `visible`, so what it hides can be neither read nor changed.
+Rows that are deleted softly are hidden unless `include_deleted` is said.
 Nothing here commits; no relationship is loaded but by an option in `visible`.
 """
 
@@ -20,6 +21,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from bedplate.errors import ConflictError, NotFoundError
 from bedplate.rows.pagination import DEFAULT_LIMIT, Page, fetch_page
+from bedplate.rows.present_rows import INCLUDE_DELETED
+from bedplate.rows.soft_delete import SoftDelete
 
 M = TypeVar("M")
 
@@ -38,9 +41,19 @@ class Repository(Generic[M]):
         """The rows that this repository shows. Narrow it in a subclass."""
         return select(self.model)
 
-    async def find(self, id: uuid.UUID, *, is_locked: bool = False) -> M | None:  # noqa: A002 - the column's name
+    async def find(
+        self,
+        id: uuid.UUID,  # noqa: A002 - the column's name
+        *,
+        is_locked: bool = False,
+        include_deleted: bool = False,
+    ) -> M | None:
         """The row, or None. `is_locked` holds it until the end of the transaction."""
-        statement = self.visible().where(self._id() == id)
+        statement = (
+            self.visible()
+            .where(self._id() == id)
+            .execution_options(**{INCLUDE_DELETED: include_deleted})
+        )
         if is_locked:
             # Read again under the lock: what the session has may be older than the wait for it.
             statement = statement.with_for_update(of=self.model).execution_options(
@@ -48,9 +61,15 @@ class Repository(Generic[M]):
             )
         return (await self.session.scalars(statement)).one_or_none()
 
-    async def get(self, id: uuid.UUID, *, is_locked: bool = False) -> M:  # noqa: A002 - as above
+    async def get(
+        self,
+        id: uuid.UUID,  # noqa: A002 - as above
+        *,
+        is_locked: bool = False,
+        include_deleted: bool = False,
+    ) -> M:
         """The row. Raises `NotFoundError` when there is none, or none that is visible."""
-        row = await self.find(id, is_locked=is_locked)
+        row = await self.find(id, is_locked=is_locked, include_deleted=include_deleted)
         if row is None:
             name = self.model.__name__
             raise NotFoundError(f"there is no {name} {id}", model=name, id=str(id))
@@ -63,18 +82,45 @@ class Repository(Generic[M]):
         return row
 
     async def delete(self, row: M) -> None:
-        """Delete the row now; the database's ON DELETE does the rest."""
+        """Delete the row now; the database's ON DELETE does the rest.
+
+        A model with `SoftDelete` keeps the row, and its triggers do the rest.
+        """
         await self.session.delete(row)
         await self._flush()
+
+    async def restore(self, row: M) -> M:
+        """Bring a softly deleted row back, with all that was deleted with it.
+
+        A row that is present stays as it is. Raises `ConflictError` when a unique key of it is
+        taken meanwhile, or when it was deleted with another row, which is to be restored.
+        """
+        if not isinstance(row, SoftDelete):
+            raise TypeError(f"{type(row).__name__} is not deleted softly")
+        row.deleted_at = None
+        await self._flush()
+        # A trigger may have set it again.
+        await self.session.refresh(row, ["deleted_at"])
+        if row.is_deleted:
+            raise ConflictError(
+                f"{self.model.__name__} {row} was deleted with the row that it belongs to",
+                hint="Restore that one: it brings back what was deleted with it.",
+            )
+        return cast("M", row)
 
     async def page(
         self,
         *conditions: ColumnElement[bool],
         cursor: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        include_deleted: bool = False,
     ) -> Page[M]:
         """The visible rows that meet the conditions, newest first. Raises `CursorError`."""
-        statement = self.visible().where(*conditions)
+        statement = (
+            self.visible()
+            .where(*conditions)
+            .execution_options(**{INCLUDE_DELETED: include_deleted})
+        )
         created_at = cast("InstrumentedAttribute[Any]", self.model.created_at)  # type: ignore[attr-defined] # from Timestamps
         return await fetch_page(
             self.session,

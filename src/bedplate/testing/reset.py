@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncpg
 
-LOCK_TIMEOUT = "SET lock_timeout = '2s'"
+# Rows that are deleted softly go for good with the test that made them.
+PREPARE = "SET lock_timeout = '2s'; SET bedplate.hard_delete = 'on'"
 
 READ_TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name
@@ -50,7 +51,7 @@ class Reset:
 
     async def prepare(self) -> None:
         """Learn which tables there are and which belong to the migrated state."""
-        await self._connection.execute(LOCK_TIMEOUT)
+        await self._connection.execute(PREPARE)
         names = [row["name"] for row in await self._connection.fetch(READ_TABLES)]
         filled = set(await self._read_filled(_find_filled(names)))
         self._find_filled = _find_filled([name for name in names if name not in filled])

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.rows.database import Database
+from bedplate.rows.present_rows import RowSession
 
 
 @asynccontextmanager
@@ -18,7 +19,10 @@ async def savepoint_session(database: Database) -> AsyncIterator[AsyncSession]:
     async with database.engine.connect() as connection:
         outer = await connection.begin()
         session = AsyncSession(
-            bind=connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+            bind=connection,
+            expire_on_commit=False,
+            join_transaction_mode="create_savepoint",
+            sync_session_class=RowSession,
         )
         try:
             yield session

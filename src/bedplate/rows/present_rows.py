@@ -1,0 +1,208 @@
+"""What a session shows and changes where rows are deleted softly: present rows alone.
+
+From the first soft-deleted model on every session of the process is watched, also one made past
+the layer. A statement that cannot be narrowed is refused: on a bare table, an update by keys. Text,
+and statements on a connection, are the caller's own. `soft_delete.py` declares the models.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Delete, Table, Update, event, func, inspect, select, update
+from sqlalchemy.orm import (
+    LoaderCallableStatus,
+    LoaderCriteriaOption,
+    Mapper,
+    ORMExecuteState,
+    Session,
+)
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.selectable import FromClause, SelectBase
+
+from bedplate.errors import SoftDeleteError
+
+# Of a statement or of session.get: deleted rows, too.
+INCLUDE_DELETED = "include_deleted"
+# Of a delete(): for good.
+PURGE = "purge"
+
+T = TypeVar("T")
+
+_tables: set[Table] = set()
+
+
+class RowSession(Session):
+    """The session that the layer makes. A deleted row that it has in memory is not shown."""
+
+    def _identity_lookup(
+        self, mapper: Mapper[T], *arguments: Any, **options: Any
+    ) -> T | LoaderCallableStatus | None:
+        # Overridden as SQLAlchemy's own horizontal_shard.py does. `get` and many-to-one ask here
+        # first; without an answer they ask the database, which shows them no such row.
+        found = super()._identity_lookup(mapper, *arguments, **options)
+        if mapper.local_table not in _tables or not _is_deleted(found):
+            return found
+        return found if options.get("execution_options", {}).get(INCLUDE_DELETED) else None
+
+
+def watch(mixin: type, table: Table) -> None:
+    """Hide the deleted rows of this table, which a class below the mixin is mapped to."""
+    _tables.add(table)
+    _watch_sessions(mixin)
+
+
+@cache
+def _watch_sessions(mixin: type) -> None:
+    present = _PresentOnly(
+        mixin,
+        lambda entity: entity.deleted_at.is_(None),
+        include_aliases=True,
+        track_closure_variables=False,
+    )
+
+    def narrow(state: ORMExecuteState) -> Any:
+        options = state.execution_options
+        if _is_soft_delete(state) and not options.get(PURGE):
+            return _delete_softly(state)
+        if not options.get(INCLUDE_DELETED):
+            _narrow(state, present, mixin)
+        return None
+
+    def soften(session: Session, *_: object) -> None:
+        _soften_deletes(session, mixin)
+
+    event.listen(Session, "do_orm_execute", narrow)
+    event.listen(Session, "before_flush", soften)
+
+
+class _PresentOnly(LoaderCriteriaOption):
+    """The condition on every entity of a statement: once, however often it is said."""
+
+    # Without it no statement would be cached.
+    _traverse_internals = LoaderCriteriaOption._traverse_internals  # noqa: SLF001 - no public name
+
+    def get_global_criteria(self, attributes: dict[Any, Any]) -> None:
+        # A relationship's load has it from its parent's statement, and from `narrow`.
+        if not attributes.get(_PresentOnly):
+            attributes[_PresentOnly] = True
+            super().get_global_criteria(attributes)
+
+
+def _narrow(state: ORMExecuteState, present: _PresentOnly, mixin: type) -> None:
+    """Add the condition to the statement, or refuse it."""
+    statement: Any = state.statement
+    if not state.is_orm_statement:
+        _refuse_bare_tables(state)
+        return
+    if state.is_insert and statement.select is None:
+        return
+    if isinstance(statement, Update):
+        if state.is_executemany and statement.table in _tables:
+            raise _refusal(f"an update of {_name(statement.table)} by keys")
+        statement = _narrow_joined(statement, mixin)
+    state.statement = statement.options(present)
+
+
+def _refuse_bare_tables(state: ORMExecuteState) -> None:
+    if not (state.is_select or state.is_update or state.is_delete):
+        return
+    for element in visitors.iterate(cast("Any", state.statement)):
+        if isinstance(element, Table) and element in _tables:
+            raise _refusal(f"a statement on the bare table {element.name}")
+
+
+def _refusal(what: str) -> SoftDeleteError:
+    return SoftDeleteError(
+        f"{what} would reach rows that are deleted",
+        hint="Write it with the model and a WHERE, or say execution_options(include_deleted=True).",
+    )
+
+
+def _narrow_joined(statement: Update, mixin: type) -> Update:
+    """The condition on what an UPDATE … FROM joins: SQLAlchemy puts it on the target alone."""
+    target = statement.entity_description["entity"]
+    for entity in _entities(statement.whereclause):
+        if entity is not target and issubclass(inspect(entity).mapper.class_, mixin):
+            statement = statement.where(entity.deleted_at.is_(None))
+    return statement
+
+
+def _entities(clause: Any) -> set[Any]:
+    """The entities whose columns a clause compares, those of its subqueries apart."""
+    found, waiting = set(), [clause] if clause is not None else []
+    while waiting:
+        element = waiting.pop()
+        if isinstance(element, FromClause | SelectBase):
+            continue
+        entity = inspect(getattr(element, "entity_namespace", None), raiseerr=False)
+        if entity is not None:
+            found.add(entity.entity)
+        waiting.extend(element.get_children())
+    return found
+
+
+def _is_soft_delete(state: ORMExecuteState) -> bool:
+    statement = state.statement
+    return state.is_orm_statement and isinstance(statement, Delete) and statement.table in _tables
+
+
+def _delete_softly(state: ORMExecuteState) -> Any:
+    """Run the UPDATE that a DELETE means, with its RETURNING and its options."""
+    statement = cast("Delete", state.statement)
+    softly = update(statement.entity_description["entity"])
+    if statement.whereclause is not None:
+        softly = softly.where(statement.whereclause)
+    returned = statement._returning  # noqa: SLF001 - its public description fails for entities
+    if returned:
+        softly = softly.returning(*returned)
+    # Those that were deleted before keep their moment: they are not asked for.
+    skipped = ("_", INCLUDE_DELETED)
+    options = {
+        name: value
+        for name, value in state.execution_options.items()
+        if not name.startswith(skipped)
+    }
+    return state.session.execute(
+        softly.values(deleted_at=_read_moment(state.session)),
+        state.parameters,
+        execution_options=options,
+    )
+
+
+def _soften_deletes(session: Session, mixin: type) -> None:
+    """Have the flush delete softly what `session.delete` marked."""
+    marked = session.deleted
+    leaving = [row for row in marked if isinstance(row, mixin)]
+    if not leaving:
+        return
+    moment = _read_moment(session)
+    for row in leaving:
+        for other in _cascade(row):
+            if other in marked and not isinstance(other, mixin):
+                # It can return with the row, and goes for good with it.
+                session.add(other)
+        session.add(row)
+        if not _is_deleted(row):
+            cast("Any", row).deleted_at = moment
+
+
+def _cascade(row: Any) -> Iterator[object]:
+    """What SQLAlchemy marked with the row, by the cascade `delete` of its relationships."""
+    state = inspect(row)
+    for other, *_ in state.mapper.cascade_iterator("delete", state):
+        yield other
+
+
+def _read_moment(session: Session) -> Any:
+    """A time that no other deletion has: what goes with a row is found by it again."""
+    return session.connection().scalar(select(func.clock_timestamp()))
+
+
+def _is_deleted(row: Any) -> bool:
+    # Not by the attribute, which might ask the database.
+    return getattr(row, "__dict__", {}).get("deleted_at") is not None
+
+
+def _name(table: Any) -> str:
+    return str(getattr(table, "name", table))
