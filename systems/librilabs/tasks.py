@@ -17,7 +17,6 @@ from bedplate.rows.search import cut_passages
 from systems.librilabs.models import TranslationChunk
 from systems.librilabs.repositories import TranslationWork
 from systems.librilabs.settings import LibriLabsSettings
-from systems.translation.choice import create_engine
 
 if TYPE_CHECKING:
     from bedplate.jobs.run import JobRun
@@ -43,7 +42,7 @@ async def translate(job: "JobRun", translation_id: uuid.UUID) -> None:
 
 async def _translate(job: "JobRun", translation_id: uuid.UUID) -> None:
     settings = LibriLabsSettings.load()
-    engine = create_engine(settings.engine, settings.engine_timeout, settings.libretranslate)
+    engine = settings.create_engine()
     async with job.transaction() as uow:
         source = await TranslationWork(uow.session, translation_id).begin(engine.name, engine.note)
     if source is None:

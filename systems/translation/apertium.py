@@ -19,6 +19,7 @@ from systems.translation.engines import (
 )
 from systems.translation.languages import three_letters
 
+PROGRAM = "apertium"
 _LIST_TIMEOUT = timedelta(seconds=10)
 
 
@@ -28,9 +29,7 @@ class Apertium:
     name: EngineName = "apertium"
     note: str | None = None
 
-    def __init__(
-        self, program: str = "apertium", timeout: timedelta = timedelta(seconds=60)
-    ) -> None:
+    def __init__(self, program: str = PROGRAM, timeout: timedelta = timedelta(seconds=60)) -> None:
         self.program = program
         self.timeout = timeout
         self._modes: dict[tuple[str, str], str] = {}

@@ -1,10 +1,12 @@
 """The engine that a configuration names."""
 
+import shutil
 from datetime import timedelta
 from typing import assert_never
 
-from systems.translation.apertium import Apertium
+from systems.translation.apertium import PROGRAM, Apertium
 from systems.translation.engines import Engine, EngineMissingError, EngineName, NoEngine
+from systems.translation.glossary import GlossaryEngine
 from systems.translation.libretranslate import LibreTranslate, LibreTranslateServer
 
 
@@ -15,6 +17,8 @@ def create_engine(
     match name:
         case "none":
             return NoEngine()
+        case "glossary":
+            return GlossaryEngine()
         case "apertium":
             return Apertium(timeout=timeout)
         case "libretranslate":
@@ -23,3 +27,8 @@ def create_engine(
             return LibreTranslate(server, timeout)
         case _:
             assert_never(name)
+
+
+def usual_engine() -> EngineName:
+    """What translates where nobody has chosen: Apertium if it is installed, else the glossary."""
+    return "apertium" if shutil.which(PROGRAM) else "glossary"

@@ -6,7 +6,7 @@ translates one chunk at a time. It keeps nothing between two chunks.
 
 from typing import Literal, Protocol
 
-EngineName = Literal["none", "apertium", "libretranslate"]
+EngineName = Literal["none", "apertium", "libretranslate", "glossary"]
 
 
 class EngineError(Exception):

@@ -148,7 +148,7 @@ def test_L7_compose_connection_string_is_the_documented_one() -> None:
 def test_L7_compose_gives_only_variables_that_are_read(path: Path, project: Project) -> None:
     """A misspelt variable would leave the default in force without a word."""
     known = {str(field.alias) for field in Settings.model_fields.values()}
-    known |= {f"LIBRILABS_{name.upper()}" for name in LibriLabsSettings.model_fields}
+    known |= LibriLabsSettings.variables()
     known |= {entry.variable for entry in project.systems} | {"BEDPLATE_SYSTEMS"}
     for name, service in ComposeFile.read(path).built().items():
         assert {*service["environment"]} <= known, name

@@ -28,7 +28,6 @@ from systems.librilabs.schemas import (
 from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.tasks import translate
 from systems.librilabs.uploads import Upload, UploadError, read_upload
-from systems.translation.choice import create_engine
 from systems.translation.engines import (
     EngineDeniedError,
     EngineError,
@@ -170,8 +169,7 @@ async def _check_pair(source: str, target: str) -> None:
         raise Problem(
             422, f"The document is already in {target!r}.", code="language_pair_unavailable"
         )
-    settings = LibriLabsSettings.load()
-    engine = create_engine(settings.engine, settings.engine_timeout, settings.libretranslate)
+    engine = LibriLabsSettings.load().create_engine()
     try:
         await engine.check_pair(source, target)
     except PairUnavailableError as error:
