@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -10,8 +10,6 @@ from bedplate.rows.search import Hit
 from systems.librilabs.models import Document, Translation, TranslationStatus
 from systems.librilabs.state import TranslationState
 from systems.translation.languages import normalize_language
-
-T = TypeVar("T")
 
 LanguageCode = Annotated[
     str,
@@ -51,13 +49,6 @@ class DocumentListed(DocumentOut):
             highlight=hit.html(),
             passage=hit.position,
         )
-
-
-class PageOut(BaseModel, Generic[T]):
-    """Some items in order; `next` is the `cursor` of the page that follows, if there is one."""
-
-    items: list[T]
-    next: str | None
 
 
 class TranslationRequest(BaseModel):

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
+from pydantic import AfterValidator
 from sqlalchemy import Column, ForeignKey, MetaData, Table
 from sqlalchemy.dialects import postgresql
 
@@ -176,10 +177,17 @@ def _first_line(found: object) -> str:
     if not (inspect.isclass(found) or callable(found) or hasattr(found, "__doc__")):
         return ""
     if get_origin(found) is Annotated:
-        inner, depends = get_args(found)
-        return f"`Annotated[{inner.__name__}, Depends({depends.dependency.__name__})]`"
+        inner, *meanings = get_args(found)
+        told = ", ".join(map(_meaning, meanings))
+        return f"`Annotated[{inner.__name__}, {told}]`"
     text = inspect.getdoc(found) or ""
     return " ".join(text.split("\n\n")[0].split())
+
+
+def _meaning(annotation: object) -> str:
+    if isinstance(annotation, AfterValidator):
+        return f"AfterValidator({getattr(annotation.func, '__name__', '')})"
+    return f"Depends({getattr(annotation, 'dependency').__name__})"
 
 
 def diagrams() -> dict[str, str]:

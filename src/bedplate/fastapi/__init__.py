@@ -21,10 +21,12 @@ from bedplate.fastapi.health import health_router
 from bedplate.fastapi.identity import Identify, Identity
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.origin import SameOrigin
+from bedplate.fastapi.pages import PageOut
 from bedplate.fastapi.problem import Problem
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.routing import Route, Router
 from bedplate.fastapi.sockets import Socket, SocketLimits, open_socket
+from bedplate.fastapi.texts import Line, Text
 
 __all__ = [
     "BodyLimit",
@@ -37,6 +39,8 @@ __all__ = [
     "Identify",
     "Identity",
     "IssuedCookie",
+    "Line",
+    "PageOut",
     "Problem",
     "Route",
     "Router",
@@ -44,6 +48,7 @@ __all__ = [
     "SignedCookie",
     "Socket",
     "SocketLimits",
+    "Text",
     "create_app",
     "digest",
     "follow_job",

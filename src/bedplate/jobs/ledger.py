@@ -246,6 +246,20 @@ async def load(connection: Connection, job_id: UUID) -> Job:
     return Job(**fields)
 
 
+async def why_ended(connection: Connection, job_id: UUID) -> str | None:
+    """Why a job has ended without success; None while it is live, or when it has succeeded.
+
+    A job whose worker was killed too often is buried by the relay, and cannot say so by itself.
+    """
+    try:
+        job = await load(connection, job_id)
+    except NotFoundError as error:
+        return error.message
+    if job.state not in {JobState.DEAD, JobState.CANCELLED}:
+        return None
+    return job.last_error or f"the job is {job.state}"
+
+
 async def find_live(
     connection: Connection, task: str, dedup_key: str, *, tenant: str | None = None
 ) -> UUID | None:

@@ -81,6 +81,13 @@ class Repository(Generic[M]):
         await self._flush()
         return row
 
+    async def change(self, row: M, **values: Any) -> M:
+        """Set these columns now. Raises `ConflictError` when a unique key is taken."""
+        for name, value in values.items():
+            setattr(row, name, value)
+        await self._flush()
+        return row
+
     async def delete(self, row: M) -> None:
         """Delete the row now; the database's ON DELETE does the rest.
 

@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.errors import NotFoundError
 from bedplate.jobs import ledger
-from bedplate.jobs.ledger import JobState
 from bedplate.rows.repository import Repository
 from systems.librilabs.models import Document, Translation, TranslationStatus
 from systems.librilabs.readers import Reader
@@ -60,7 +59,6 @@ class Translations(Repository[Translation]):
     async def failure(self, translation: Translation) -> str | None:
         """Why nothing more happens by itself to an unfinished translation; None when it does.
 
-        A job whose worker was killed too often is buried by the relay, and cannot say so here.
         Raises `NotFoundError` when the translation was deleted meanwhile.
         """
         if translation.status == TranslationStatus.COMPLETED:
@@ -70,15 +68,10 @@ class Translations(Repository[Translation]):
             return state.error or "the job failed"
         if state.job_id is None:
             return "the translation has no job"
-        try:
-            job = await ledger.load(self.session, state.job_id)
-        except NotFoundError:
-            return f"there is no job {state.job_id}"
-        if job.state not in {JobState.DEAD, JobState.CANCELLED}:
+        reason = await ledger.why_ended(self.session, state.job_id)
+        if reason is None or await self._waits_for_another(translation, state.job_id):
             return None
-        if await self._waits_for_another(translation, state.job_id):
-            return None
-        return job.last_error or f"the job is {job.state}"
+        return reason
 
     async def _waits_for_another(self, translation: Translation, job_id: uuid.UUID) -> bool:
         """Whether, since it was read, the translation was queued again.

@@ -7,7 +7,7 @@ from fastapi import File, Form, Query, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
 from bedplate.errors import NotFoundError
-from bedplate.fastapi import DepLayer, DepUnitOfWork, Problem, Router
+from bedplate.fastapi import DepLayer, DepUnitOfWork, PageOut, Problem, Router
 from bedplate.files import stored_files
 from bedplate.files.file_store import NewFile
 from bedplate.files.stored_files import StoredFile
@@ -21,19 +21,13 @@ from systems.librilabs.schemas import (
     DocumentListed,
     DocumentOut,
     LanguageCode,
-    PageOut,
     TranslationOut,
     TranslationRequest,
 )
 from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.tasks import translate
 from systems.librilabs.uploads import Upload, UploadError, read_upload
-from systems.translation.engines import (
-    EngineDeniedError,
-    EngineError,
-    EngineMissingError,
-    PairUnavailableError,
-)
+from systems.translation.problems import require_pair
 
 TEXT = "text/plain"
 
@@ -133,7 +127,8 @@ async def request_translation(
     if translation is not None and await translations.failure(translation) is None:
         response.status_code = 200
         return TranslationOut.of(translation)
-    await _check_pair(document.source_language, wanted.target_language)
+    engine = LibriLabsSettings.load().create_engine()
+    await require_pair(engine, document.source_language, wanted.target_language)
     if translation is None:
         translation = await translations.start(document, wanted.target_language)
     await _queue(uow, translations, translation)
@@ -162,24 +157,6 @@ async def _queue(uow: UnitOfWork, translations: Translations, translation: Trans
     task = translate.with_options(group_key=f"librilabs.translation:{translation.id}")
     job_id = uow.enqueue(task, translation.id)
     await translations.note_job(translation, job_id)
-
-
-async def _check_pair(source: str, target: str) -> None:
-    if source == target:
-        raise Problem(
-            422, f"The document is already in {target!r}.", code="language_pair_unavailable"
-        )
-    engine = LibriLabsSettings.load().create_engine()
-    try:
-        await engine.check_pair(source, target)
-    except PairUnavailableError as error:
-        raise Problem(422, str(error), code="language_pair_unavailable") from error
-    except EngineMissingError as error:
-        raise Problem(503, str(error), code="engine_missing") from error
-    except EngineDeniedError as error:
-        raise Problem(503, str(error), code="engine_denied") from error
-    except EngineError as error:
-        raise Problem(503, str(error), code="engine_failed") from error
 
 
 async def _read(file: UploadFile) -> Upload:

@@ -14,11 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
-
-# Every PDF begins so within its first kilobyte; ISO 32000-1, annex H.
-MAGIC = b"%PDF-"
-FIRST_BYTES = 1024
+from systems.pdf_translator.pdf.limits import (
+    FIRST_BYTES,
+    PdfLimits,
+    PdfRefusedError,
+    Reason,
+    check_beginning,
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -63,8 +65,7 @@ def _check_file(source: Path, limits: PdfLimits) -> None:
     if size > limits.size_bytes:
         raise PdfRefusedError(Reason.TOO_LARGE, f"{size} bytes, at most {limits.size_bytes}.")
     with source.open("rb") as file:
-        if MAGIC not in file.read(FIRST_BYTES):
-            raise PdfRefusedError(Reason.NO_PDF)
+        check_beginning(file.read(FIRST_BYTES))
 
 
 def _read(source: Path, limits: PdfLimits) -> None:

@@ -10,6 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
+# Every PDF begins so within its first kilobyte; ISO 32000-1, annex H.
+MAGIC = b"%PDF-"
+FIRST_BYTES = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class PdfLimits:
@@ -71,3 +75,9 @@ class PdfRefusedError(ValueError):
         super().__init__(f"{SAYS[reason]} {detail}".rstrip())
         self.reason = reason
         self.detail = detail
+
+
+def check_beginning(first_bytes: bytes) -> None:
+    """Raise `PdfRefusedError` for a file that is no PDF, by its first `FIRST_BYTES`."""
+    if MAGIC not in first_bytes:
+        raise PdfRefusedError(Reason.NO_PDF)
