@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator
 from sqlalchemy import Column, ForeignKey, MetaData, Table
@@ -184,10 +184,10 @@ def _first_line(found: object) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _meaning(annotation: object) -> str:
+def _meaning(annotation: Any) -> str:
     if isinstance(annotation, AfterValidator):
         return f"AfterValidator({getattr(annotation.func, '__name__', '')})"
-    return f"Depends({getattr(annotation, 'dependency').__name__})"
+    return f"Depends({annotation.dependency.__name__})"
 
 
 def diagrams() -> dict[str, str]:
