@@ -19,7 +19,6 @@ from bedplate.jobs import ledger
 from bedplate.jobs.worker import Outcome
 from bedplate.layer import DataLayer
 from bedplate.testing.clones import ScratchDatabase
-from systems.librilabs import tasks
 from systems.librilabs.routes import translations
 from systems.translation.engines import EngineError, EngineName, NoEngine, PairUnavailableError
 from tests.systems.conftest import Catalogue, RunJob
@@ -62,7 +61,7 @@ class Watched:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """The engine that the job will take."""
     watched = Watched()
-    monkeypatch.setattr(tasks, "create_engine", lambda *_: watched)
+    monkeypatch.setattr("systems.translation.settings.create_engine", lambda *_: watched)
     return watched
 
 
@@ -322,7 +321,7 @@ async def test_a_pair_that_the_engine_lacks_is_refused_before_there_is_a_job(
     document = await upload_id(client, TEXT)
     same = await ask_for(client, document, "en")
     assert_problem(same, 422)
-    monkeypatch.setattr("systems.librilabs.routes.documents.create_engine", lambda *_: Lacking())
+    monkeypatch.setattr("systems.translation.settings.create_engine", lambda *_: Lacking())
     lacking = await ask_for(client, document, "de")
 
     assert_problem(lacking, 422)
@@ -393,9 +392,9 @@ import asyncio, os, signal, sys, uuid
 from bedplate.jobs.tasks import registry_of
 from bedplate.jobs.worker import Worker
 from bedplate.layer import DataLayer
-from systems.librilabs import tasks
 from systems.librilabs.routes import translations
 from systems.librilabs.app import system
+from systems.translation import settings as engines
 from systems.translation.engines import NoEngine
 
 class Killer(NoEngine):
@@ -406,7 +405,7 @@ class Killer(NoEngine):
             os.kill(os.getpid(), signal.SIGKILL)
         return text
 
-tasks.create_engine = lambda *_: Killer()
+engines.create_engine = lambda *_: Killer()
 
 async def main():
     async with DataLayer.from_environment("librilabs") as layer:
