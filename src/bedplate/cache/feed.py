@@ -7,7 +7,8 @@
 
 Positions are given out one by one, in the transaction that keeps the text (`uow.publish` with
 `position`). Then each comes once and in order, whatever Redis loses, says twice or late: a jump,
-a return of the connection, and a while without a word each have the rows read.
+a return of the connection, and a while without a word each have the rows read. While the channel
+is lost they are read each second. `read` may give a part: it is asked until it has no more.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ Read = Callable[[int], Awaitable[Sequence[Numbered]]]
 Fed = Numbered | Lost | Live
 
 LOOK_EVERY = timedelta(seconds=10)
+# While the channel is not heard, the rows are all there is.
+LOOK_EVERY_WHILE_LOST = timedelta(seconds=1)
 
 
 class Feed:
@@ -42,7 +45,8 @@ class Feed:
         self.position = after
         self._subscription = channels.subscribe(channel, tenant=tenant)
         self._read = read
-        self._look_every = look_every.total_seconds()
+        self._look_every = look_every
+        self._is_lost = False
 
     async def follow(self) -> AsyncGenerator[Fed, None]:
         """All that comes, for ever; once."""
@@ -50,8 +54,10 @@ class Feed:
             while True:
                 each = await self._next(heard)
                 if isinstance(each, Lost):
+                    self._is_lost = True
                     yield each
                     continue
+                self._is_lost = self._is_lost and each != LIVE
                 for numbered in await self._new(each):
                     self.position = numbered.position
                     yield numbered
@@ -60,8 +66,9 @@ class Feed:
 
     async def _next(self, heard: Subscription) -> Heard | None:
         """The next; None after a while without one."""
+        pause = min(self._look_every, LOOK_EVERY_WHILE_LOST) if self._is_lost else self._look_every
         try:
-            async with asyncio.timeout(self._look_every):
+            async with asyncio.timeout(pause.total_seconds()):
                 return await heard.next()
         except TimeoutError:
             return None
@@ -75,9 +82,11 @@ class Feed:
         return await self._missed() if numbered.position > self.position else []
 
     async def _missed(self) -> Sequence[Numbered]:
+        missed: list[Numbered] = []
         try:
-            return await self._read(self.position)
+            while more := await self._read(missed[-1].position if missed else self.position):
+                missed += more
         except BedplateError as error:
             # Asked again with the next text, or after a while.
             log.warning("What was missed cannot be read", extra={"error": error.message})
-            return []
+        return missed
