@@ -22,6 +22,8 @@
     ├── UnknownStepError (LookupError)        a test names a failpoint that does not exist
     ├── CommitUnknownError (ConnectionError)  the answer to COMMIT was lost, and nobody knows
     ├── SignInRefusedError (PermissionError)  a sign-in that does not hold
+    ├── TooManyAttemptsError (PermissionError)  passwords were tried too often
+    ├── PasswordError (ValueError)            a password that cannot be hashed whole
     ├── NotFoundError (LookupError)           no such row
     ├── ConflictError (ValueError)            the row exists already, or has another state
     ├── SoftDeleteError (RuntimeError)        a statement would reach rows that are deleted
@@ -198,6 +200,18 @@ class SignInRefusedError(BedplateError, PermissionError):
     """The sign-in does not hold. `data["reason"]` is a word for programs."""
 
     code = "sign_in_refused"
+
+
+class TooManyAttemptsError(BedplateError, PermissionError):
+    """A password was tried too often. `retry_after` (a timedelta) says when it may be again."""
+
+    code = "too_many_attempts"
+
+
+class PasswordError(BedplateError, ValueError):
+    """A password that cannot be hashed whole: over 72 bytes, or with a NUL."""
+
+    code = "password_unusable"
 
 
 class NotFoundError(BedplateError, LookupError):

@@ -4,17 +4,32 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from bedplate.accounts.passwords import Passwords
 from bedplate.fastapi import SameOrigin
 from bedplate.fastapi import create_app as create_bedplate_app
 from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.live_agent.models import Base
+from systems.live_agent.routes import accounts_router, members_router, sessions_router
+from systems.live_agent.routes.identity import identity_of
+from systems.live_agent.seeds import seed
+
+DESCRIPTION = """\
+Sign an organization up, add its members, open live sessions. You are known by a cookie that the
+login gives; you see what is your organization's, and nothing else.
+"""
 
 
 def create_app(layer: DataLayer) -> FastAPI:
     """The HTTP interface on an open or yet unopened layer. Raises `SettingsError`."""
-    app = create_bedplate_app(layer, title=system.title)
+    app = create_bedplate_app(
+        layer, identify=identity_of, title=system.title, description=DESCRIPTION
+    )
+    app.state.passwords = Passwords()
     app.add_middleware(SameOrigin)
+    app.include_router(accounts_router)
+    app.include_router(members_router)
+    app.include_router(sessions_router)
     return app
 
 
@@ -24,4 +39,5 @@ system = System(
     metadata=Base.metadata,
     create_app=create_app,
     migrations=Path(__file__).parent,
+    seed=seed,
 )

@@ -6,7 +6,9 @@ is a fault of ours (5xx) is logged; hints are answered outside production only.
 """
 
 import logging
+import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,9 +29,11 @@ from bedplate.errors import (
     FileMismatchError,
     FileTooLargeError,
     NotFoundError,
+    PasswordError,
     PendingMigrationError,
     PoolExhaustedError,
     RedisUnreachableError,
+    TooManyAttemptsError,
     UnreachableError,
     UploadEndedError,
 )
@@ -55,6 +59,8 @@ _CALLERS: tuple[tuple[type[BedplateError], int], ...] = (
     (FileTooLargeError, 413),
     (UploadEndedError, 409),
     (FileMismatchError, 422),
+    (PasswordError, 422),
+    (TooManyAttemptsError, 429),
 )
 # What passes: the caller may try again.
 _PASSING = (UnreachableError, PoolExhaustedError, PendingMigrationError)
@@ -139,12 +145,18 @@ def _from_bedplate_error(error: BedplateError, *, has_hint: bool) -> Problem:
     hint: dict[str, Any] = {"hint": error.hint} if has_hint and error.hint else {}
     for kind, status in _CALLERS:
         if isinstance(error, kind):
-            return Problem(status, error.message, code=error.code, **hint)
+            headers = _retry_after(error)
+            return Problem(status, error.message, code=error.code, headers=headers, **hint)
     if isinstance(error, _PASSING):
         return _passing(error.code, **hint)
     if isinstance(error, CommitUnknownError):
         return Problem(500, _UNKNOWN, code=error.code, **hint)
     return _internal(**hint)
+
+
+def _retry_after(error: BedplateError) -> dict[str, str] | None:
+    wait: timedelta | None = error.data.get("retry_after")
+    return None if wait is None else {"Retry-After": str(math.ceil(wait.total_seconds()))}
 
 
 def _from_database_error(error: DBAPIError) -> Problem:
