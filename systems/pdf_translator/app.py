@@ -10,7 +10,12 @@ from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.pdf_translator.accounts import sign_in
 from systems.pdf_translator.models import Base
-from systems.pdf_translator.routes import glossary_router, me_router, translations_router
+from systems.pdf_translator.routes import (
+    glossary_router,
+    me_router,
+    results_router,
+    translations_router,
+)
 from systems.pdf_translator.routes.translations import MAX_BODY_BYTES
 from systems.pdf_translator.seeds import seed
 from systems.pdf_translator.settings import GoogleSettings, PdfTranslatorSettings
@@ -34,7 +39,13 @@ def create_app(layer: DataLayer) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
-    for router in (sign_in.router, me_router, translations_router, glossary_router):
+    for router in (
+        sign_in.router,
+        me_router,
+        translations_router,
+        results_router,
+        glossary_router,
+    ):
         app.include_router(router)
     return app
 

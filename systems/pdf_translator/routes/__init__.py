@@ -2,6 +2,7 @@
 
 from systems.pdf_translator.routes.glossary import router as glossary_router
 from systems.pdf_translator.routes.me import router as me_router
+from systems.pdf_translator.routes.results import router as results_router
 from systems.pdf_translator.routes.translations import router as translations_router
 
-__all__ = ["glossary_router", "me_router", "translations_router"]
+__all__ = ["glossary_router", "me_router", "results_router", "translations_router"]
