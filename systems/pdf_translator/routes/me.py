@@ -13,6 +13,6 @@ async def me(user_id: DepUser, layer: DepLayer) -> UserOut:
     """You, as Google has described you at your last sign-in."""
     async with layer.reading() as session:
         user = await Users(session).find(user_id)
-    if user is None:
-        raise Problem(401, "This account is gone: sign in again.", code="not_signed_in")
-    return UserOut.model_validate(user)
+        if user is None:
+            raise Problem(401, "This account is gone: sign in again.", code="not_signed_in")
+        return UserOut.model_validate(user)
