@@ -13,6 +13,7 @@ from systems.live_agent.models import Base
 from systems.live_agent.routes import accounts_router, members_router, sessions_router
 from systems.live_agent.routes.identity import identity_of
 from systems.live_agent.seeds import seed
+from systems.live_agent.settings import LiveAgentSettings
 
 DESCRIPTION = """\
 Sign an organization up, add its members, open live sessions. You are known by a cookie that the
@@ -22,10 +23,13 @@ login gives; you see what is your organization's, and nothing else.
 
 def create_app(layer: DataLayer) -> FastAPI:
     """The HTTP interface on an open or yet unopened layer. Raises `SettingsError`."""
+    settings = LiveAgentSettings.load()
+    if layer.settings.env == "production":
+        settings.check_production()
     app = create_bedplate_app(
         layer, identify=identity_of, title=system.title, description=DESCRIPTION
     )
-    app.state.passwords = Passwords()
+    app.state.passwords = Passwords(rounds=settings.bcrypt_rounds)
     app.add_middleware(SameOrigin)
     app.include_router(accounts_router)
     app.include_router(members_router)

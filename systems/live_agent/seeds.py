@@ -16,6 +16,7 @@ from bedplate.errors import ProductionRefusedError
 from bedplate.unit_of_work import UnitOfWork
 from systems.live_agent.models import Organization, Role, User
 from systems.live_agent.repositories import Organizations, Users
+from systems.live_agent.settings import LiveAgentSettings
 
 ORGANIZATION = "Test Organization"
 EMAIL = "admin@test.com"
@@ -40,7 +41,7 @@ async def seed(uow: UnitOfWork) -> Sequence[str]:
     user = await users.find_by_email(EMAIL)
     lines.append(f"{'skipped' if user else 'created'} user {EMAIL}")
     if user is None:
-        hashed = await Passwords().hash(PASSWORD)
+        hashed = await Passwords(rounds=LiveAgentSettings.load().bcrypt_rounds).hash(PASSWORD)
         await users.add(
             User(
                 email=EMAIL,

@@ -19,6 +19,12 @@ def bedplate_system_name() -> str:
     return "live_agent"
 
 
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash of the usual cost takes a third of a second, and every test makes some."""
+    monkeypatch.setenv("LIVE_AGENT_BCRYPT_ROUNDS", "4")
+
+
 @pytest.fixture
 async def ann(client: AsyncClient) -> AsyncClient:
     """The admin of Acme, signed in."""

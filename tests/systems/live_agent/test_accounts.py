@@ -189,3 +189,16 @@ async def test_A13_passwords_that_bcrypt_would_cut_are_refused(
     if code == "password_unusable":
         assert (await log_in(stranger, "ann@acme.example", password)).status_code == 422
         assert (await log_in(stranger, "nobody@acme.example", password)).status_code == 422
+
+
+async def test_A16_passwords_are_not_tried_without_end(
+    ann: AsyncClient, stranger: AsyncClient
+) -> None:
+    """The sixth try is refused, with the right password, too, and alike for who is unknown."""
+    for email in ("ann@acme.example", "nobody@acme.example"):
+        answers = [await log_in(stranger, email, "wrong password") for _ in range(5)]
+        assert {answer.status_code for answer in answers} == {401}
+        answer = await log_in(stranger, email)
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_attempts")
+        assert 0 < int(answer.headers["retry-after"]) <= 900
+    assert (await ann.get("/me")).status_code == 200
