@@ -107,7 +107,7 @@ async def search_page(
     `documents` selects the ids that may be found (None: all); `scope` is what else tells this
     search from another. Raises `CursorError`.
     """
-    searched = _cleaned(query)
+    searched = cleaned(query)
     bound = ("search", searched, *scope)
     kinds: list[type] = [float, passages.document.type.python_type]
     after = decode_cursor(cursor, bound, kinds) if cursor is not None else None
@@ -132,7 +132,7 @@ def search_statement(
 
     Only the rows of the page are read in full and highlighted, since that is what costs.
     """
-    best = _best(passages, _cleaned(query), documents)
+    best = _best(passages, cleaned(query), documents)
     ranked = select(best)
     if after is not None:
         rank, document = after
@@ -228,9 +228,9 @@ def _table(passages: Passages) -> FromClause:
     return table
 
 
-def _cleaned(query: str) -> str:
+def cleaned(query: str, most: int = MAX_QUERY_CHARACTERS) -> str:
     """What PostgreSQL accepts as text: no NUL, no lone surrogate, not endless."""
-    short = query[:MAX_QUERY_CHARACTERS].replace("\0", " ")
+    short = query[:most].replace("\0", " ")
     return short.encode(errors="replace").decode()
 
 

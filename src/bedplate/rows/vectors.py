@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import UserDefinedType
 
 from bedplate.errors import VectorError
@@ -38,6 +39,9 @@ M = 24
 EF_CONSTRUCTION = 128
 
 FLOATS = ARRAY(REAL)
+DISTANCE = Float(53)
+
+AnyColumn = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
 class _PgVector(UserDefinedType[Sequence[float]]):
@@ -120,19 +124,19 @@ def check_vector(numbers: Sequence[float], dimensions: int) -> None:
         )
 
 
-def cosine_distance(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[float]:
+def cosine_distance(left: AnyColumn, right: AnyColumn) -> ColumnElement[float]:
     """0 for the same direction, 2 for the opposite; NaN where one of them has no direction."""
-    return left.op("<=>", return_type=Float(53))(right)
+    return left.op("<=>", return_type=DISTANCE)(right)
 
 
-def euclidean_distance(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[float]:
+def euclidean_distance(left: AnyColumn, right: AnyColumn) -> ColumnElement[float]:
     """The length of the difference."""
-    return left.op("<->", return_type=Float(53))(right)
+    return left.op("<->", return_type=DISTANCE)(right)
 
 
-def inner_product(left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[float]:
+def inner_product(left: AnyColumn, right: AnyColumn) -> ColumnElement[float]:
     """The sum of the products; pgvector's operator gives its negative, so that less is nearer."""
-    return -left.op("<#>", return_type=Float(53))(right)
+    return -left.op("<#>", return_type=DISTANCE)(right)
 
 
 ischema_names["vector"] = Vector

@@ -40,9 +40,9 @@ class Note(Base):
 
 
 def some_vectors(count: int, seed: int, dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
-    """Rows of length 1 in clusters, as texts of some topics lie; the same for a seed."""
+    """Rows of length 1 round the same 24 topics, as texts lie; the same for a seed."""
+    centres = np.random.default_rng(0).normal(size=(24, dimensions))
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(max(1, count // 250), dimensions))
     chosen = random.integers(len(centres), size=count)
     found = centres[chosen] + 0.5 * random.normal(size=(count, dimensions))
     found /= np.linalg.norm(found, axis=1, keepdims=True)
