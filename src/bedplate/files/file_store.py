@@ -20,7 +20,9 @@ from bedplate.errors import (
     BedplateError,
     FileMismatchError,
     NotFoundError,
+    ObjectDeniedError,
     ObjectExistsError,
+    ObjectNotFoundError,
     SettingsError,
 )
 from bedplate.failpoints import failpoint
@@ -175,7 +177,8 @@ class FileStore:
         file = await stored_files.load(connection, file_id)
         if file.sha256 is None:
             raise NotFoundError(f"no upload {file_id} was begun for a browser", file_id=file_id)
-        found = await self.objects.head(file.key)
+        async with self._telling_missing(file.key):
+            found = await self.objects.head(file.key)
         stored_files.check_declared(file, found.size_bytes, found.sha256)
         # An S3 that keeps no checksums has checked the declared one when the bytes came.
         return Sent(file.id, file.key, found.size_bytes, found.sha256 or file.sha256)
@@ -194,7 +197,7 @@ class FileStore:
 
         The last piece is held back until the comparison, so that a wrong file is never whole.
         """
-        measured = Measured(self.objects.stream(file.key))
+        measured = Measured(self._stream(file.key))
         last = b""
         async for piece in measured:
             if last:
@@ -239,6 +242,26 @@ class FileStore:
             return
         if measured.size_bytes > ONE_PUT_BYTES:
             await self._check_size(file, measured)
+
+    async def _stream(self, key: str) -> AsyncIterator[bytes]:
+        async with self._telling_missing(key):
+            async for piece in self.objects.stream(key):
+                yield piece
+
+    @asynccontextmanager
+    async def _telling_missing(self, key: str) -> AsyncIterator[None]:
+        """Tell a key that is missing from one that is denied, where a row of ours names it.
+
+        To who may not list, AWS answers 403 for both. Who may put, get and delete the key beside
+        it is not denied.
+        """
+        try:
+            yield
+        except ObjectDeniedError as error:
+            await self.objects.probe(self.system)
+            raise ObjectNotFoundError(
+                f"there is no object {key!r} in {self.bucket}", key=key
+            ) from error
 
     async def _check_size(self, file: PendingFile, measured: Measured) -> None:
         found = await self.objects.head(file.key)

@@ -10,7 +10,12 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bedplate.errors import BucketOwnerError, ObjectExistsError, ObjectNotFoundError
+from bedplate.errors import (
+    BucketOwnerError,
+    ObjectDeniedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
 from bedplate.files import statements
 from bedplate.files.object_store import ObjectStore
 from bedplate.urls import DatabaseUrl
@@ -49,7 +54,7 @@ async def claim(objects: ObjectStore, system: str, owner: Owner) -> None:
         try:
             await objects.put(key, _render(owner), "application/json")
         except ObjectExistsError:
-            found = await _read(objects, key)
+            found = await _read(objects, key, is_there=True)
         else:
             return
     if found != asdict(owner):
@@ -73,11 +78,16 @@ def guard_key(system: str) -> str:
     return f"{system}/{GUARD}"
 
 
-async def _read(objects: ObjectStore, key: str) -> object:
+async def _read(objects: ObjectStore, key: str, *, is_there: bool = False) -> object:
     try:
         return json.loads(await objects.read(key))
     except ObjectNotFoundError as error:
         if error.data.get("reason") == "no_such_bucket":
+            raise
+        return None
+    except ObjectDeniedError:
+        # To who may not list, AWS answers so for a missing key, too. Putting it will tell.
+        if is_there:
             raise
         return None
     except ValueError:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 BROKEN = b"<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>"
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 class Fault(Enum):
@@ -38,6 +39,8 @@ class FaultProxy:
 
     endpoint: str
     upstream: str
+    # As AWS answers who may not list: 403 for what is missing.
+    is_hiding: bool = False
     _faults: list[tuple[str, str, Fault]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,6 +96,8 @@ class _Door(BaseHTTPRequestHandler):
         status, headers, found = self._forward(proxy.upstream, body)
         if fault is Fault.LOST_ANSWER:
             status, headers, found = 503, {}, SLOW_DOWN
+        elif status == 404 and proxy.is_hiding:
+            status, headers, found = 403, {"Content-Type": "application/xml"}, DENIED
         elif fault is Fault.ERROR_AS_200:
             status, headers, found = 200, {"Content-Type": "application/xml"}, BROKEN
         elif fault is Fault.CORRUPT_ANSWER:
