@@ -23,6 +23,10 @@ NEEDED := docker
 else
 NEEDED = $(VENV)/run.stamp
 endif
+# In the embedded stand, SYSTEM=live_agent is for that system alone.
+ifdef SYSTEM
+run up migrate seed: export BEDPLATE_SYSTEMS := $(SYSTEM)
+endif
 # The stand of the tests: POSTGRES=16 embeds that version, STAND=pgbouncer puts a pooler in front.
 TESTED = $(VENV)/dev.stamp
 ifneq ($(filter-out 18,$(POSTGRES)),)
@@ -56,7 +60,7 @@ status: $(NEEDED) ## show what runs
 migrate: $(NEEDED) ## apply the migrations of every system
 	@$(if $(COMPOSE),$(COMPOSE) run --rm --build migrate,$(BIN)/bedplate migrate)
 
-seed: $(NEEDED) ## insert development data, once
+seed: $(NEEDED) ## insert development data, once; SYSTEM=live_agent: that system's
 	@$(if $(COMPOSE),$(COMPOSE) run --rm --build api bedplate seed --yes,$(BIN)/bedplate seed)
 
 env: $(VENV)/run.stamp ## make .env from .env.example; print the variables of the running servers

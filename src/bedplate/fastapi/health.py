@@ -32,26 +32,10 @@ def health_router(
 
     A system with a schema is ready only when its database has every revision.
     """
-    router = APIRouter(prefix="/health", tags=["health"])
-    probes = _Probes(layers, schemas)
-
-    @router.get("", summary="Every service: up or down, latency, reason")
-    async def health() -> JSONResponse:
-        reports = await probes.reports()
-        return _answer(reports, {"systems": _described(reports)})
-
-    @router.get("/live", summary="The process answers")
-    async def live() -> JSONResponse:
-        return JSONResponse({"status": "ok"}, headers=_HEADERS)
-
-    @router.get("/ready", summary="Requests can be served")
-    async def ready() -> JSONResponse:
-        return _answer(await probes.reports(), {})
-
-    return router
+    return Probes(layers, schemas).router()
 
 
-class _Probes:
+class Probes:
     """One round at a time; who asks meanwhile, or within `FRESH` of its end, gets its reports."""
 
     def __init__(
@@ -63,7 +47,27 @@ class _Probes:
         self._reports: dict[str, Report] = {}
         self._fresh_until = 0.0
 
+    def router(self) -> APIRouter:
+        """The three routes."""
+        router = APIRouter(prefix="/health", tags=["health"])
+
+        @router.get("", summary="Every service: up or down, latency, reason")
+        async def health() -> JSONResponse:
+            reports = await self.reports()
+            return _answer(reports, {"systems": _described(reports)})
+
+        @router.get("/live", summary="The process answers")
+        async def live() -> JSONResponse:
+            return JSONResponse({"status": "ok"}, headers=_HEADERS)
+
+        @router.get("/ready", summary="Requests can be served")
+        async def ready() -> JSONResponse:
+            return _answer(await self.reports(), {})
+
+        return router
+
     async def reports(self) -> Mapping[str, Report]:
+        """What the last round found, by the name of the system."""
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
                 found = await asyncio.gather(*(self._check(name) for name in self._layers))

@@ -9,8 +9,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from bedplate import health
 from bedplate.errors import ProjectError
 from bedplate.fastapi.root import create_root
+from bedplate.health import ProbeFailure
 from bedplate.layer import DataLayer
 from bedplate.project import Project
 
@@ -68,9 +70,27 @@ async def test_index_lists_the_systems_as_a_page(root: FastAPI) -> None:
         page = await client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert 'href="shop/docs"' in page.text
+        assert 'href="shop/openapi.json"' in page.text
         assert (await client.get("/shop/docs")).status_code == 200
         assert (await client.get("/shop/openapi.json")).status_code == 200
         assert (await client.get("/style.css")).headers["content-type"].startswith("text/css")
+
+
+async def test_index_shows_the_health_of_every_service(
+    root: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is down, and why, is seen where a person arrives; the reason is text there, too."""
+
+    async def denied(_layer: DataLayer) -> None:
+        raise ProbeFailure("it <said> no")
+
+    monkeypatch.setattr(health, "_probe_relay", denied)
+    async with client_of(root) as client:
+        page = await client.get("/")
+    assert page.status_code == 200
+    assert '<tr><td>database</td><td class="up">up</td>' in page.text
+    assert '<tr><td>redis</td><td class="up">up</td>' in page.text
+    assert '<td class="down">down</td><td>it &lt;said&gt; no</td>' in page.text
 
 
 async def test_index_is_escaped_and_runs_no_script(root: FastAPI) -> None:
