@@ -32,8 +32,8 @@ BUCKET_TEMPLATE = FOLDER / "bucket.yaml"
 NAME = "shop-files"
 OTHER = "another-bucket"
 REGION = "us-east-1"
-WEED_PORTS = ("s3.port", "s3.port.https", "s3.port.grpc", "master.port", "master.port.grpc")
-WEED_PORTS += ("volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
+WEED_PORTS = ["s3.port", "s3.port.https", "s3.port.grpc", "master.port", "master.port.grpc"]
+WEED_PORTS += ["volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
 
 
 @dataclass(frozen=True)

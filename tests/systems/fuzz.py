@@ -47,14 +47,15 @@ async def findings(
     address: str, folder: Path, headers: Mapping[str, str], *options: str
 ) -> str | None:
     """What schemathesis found; nothing when the application keeps to its word."""
-    command = [Path(sys.executable).parent / "schemathesis", "run", f"{address}/openapi.json"]
-    arguments = ["--url", address, "--checks", ",".join(CHECKS), "--seed", "7", "--no-color"]
+    program = Path(sys.executable).parent / "schemathesis"
+    arguments = ["run", f"{address}/openapi.json"]
+    arguments += ["--url", address, "--checks", ",".join(CHECKS), "--seed", "7", "--no-color"]
     arguments += ["--max-examples", str(EXAMPLES), "--max-failures", "20", "--warnings", "off"]
     arguments += ["--exclude-path-regex", STREAMS, "--max-redirects", "0"]
     arguments += ["--generation-database", "none", "--suppress-health-check", "all", "--no-shrink"]
     arguments += [each for name, value in headers.items() for each in ("-H", f"{name}: {value}")]
     process = await asyncio.create_subprocess_exec(
-        *command,
+        program,
         *arguments,
         *options,
         cwd=folder,
