@@ -52,10 +52,14 @@ class ComposeFile:
         return {name: each for name, each in self.services.items() if "build" in each}
 
 
-def known_variables() -> set[str]:
-    """What `.env.example` names."""
-    example = (ROOT / "systems" / "librilabs" / ".env.example").read_text()
-    return {line.lstrip("# ").split("=")[0] for line in example.splitlines() if "=" in line}
+def known_variables(folder: Path) -> set[str]:
+    """What the `.env.example` of a system names; for the file of all systems, librilabs'."""
+    example = folder / ".env.example"
+    if not example.is_file():
+        example = LIBRILABS.parent / ".env.example"
+    return {
+        line.lstrip("# ").split("=")[0] for line in example.read_text().splitlines() if "=" in line
+    }
 
 
 def findings(file: ComposeFile) -> list[str]:
@@ -68,7 +72,7 @@ def findings(file: ComposeFile) -> list[str]:
 
 
 def _of_variables(file: ComposeFile) -> Iterator[str]:
-    known = known_variables()
+    known = known_variables(file.folder)
     for found in VARIABLE.finditer(file.text):
         if found[1] not in known:
             yield f"{found[1]} is not in .env.example"

@@ -78,7 +78,7 @@ def settings(s3: S3) -> Settings:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 5, PART_BYTES, 2 * PART_BYTES + 1])
-def test_what_is_uploaded_is_downloaded(
+def test_P14_what_is_uploaded_is_downloaded(
     settings: Settings, system: str, tmp_path: Path, size_bytes: int
 ) -> None:
     """Of every size, from a path to a path."""
@@ -101,7 +101,7 @@ def test_a_key_is_written_once(settings: Settings, system: str) -> None:
     assert found.getvalue() == b"first"
 
 
-def test_a_missing_object_is_not_found_and_leaves_no_file(
+def test_P14_a_missing_object_is_not_found_and_leaves_no_file(
     settings: Settings, system: str, tmp_path: Path
 ) -> None:
     """Nothing appears before the last byte is there."""
@@ -116,7 +116,7 @@ def test_a_local_file_that_is_missing_is_its_own_error(settings: Settings, tmp_p
         upload_file(tmp_path / "none", "x", settings=settings)
 
 
-def test_deleting_twice_is_deleting_once(settings: Settings, system: str) -> None:
+def test_P14_deleting_twice_is_deleting_once(settings: Settings, system: str) -> None:
     """What is gone is gone."""
     upload_file(io.BytesIO(b"x"), f"{system}/x", settings=settings)
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_deleting_twice_is_deleting_once(settings: Settings, system: str) -> Non
 
 
 @pytest.mark.bad_day("Wrong S3 credentials", sees="`ObjectDeniedError`; which variables")
-def test_wrong_credentials_are_denied(s3: S3, system: str) -> None:
+def test_P14_wrong_credentials_are_denied(s3: S3, system: str) -> None:
     """And no secret is in the message."""
     variables = {**s3.variables(), "AWS_SECRET_ACCESS_KEY": "wrong-and-never-shown"}
     with pytest.raises(ObjectDeniedError) as raised:
@@ -144,7 +144,7 @@ def test_a_missing_bucket_is_named(s3: S3, system: str) -> None:
     assert "AWS_BUCKET_NAME" in raised.value.hint
 
 
-def test_a_server_that_is_not_there_is_unreachable(s3: S3, system: str) -> None:
+def test_P14_a_server_that_is_not_there_is_unreachable(s3: S3, system: str) -> None:
     """After few tries, within seconds."""
     settings = Settings.load(variables=s3.variables(endpoint="http://127.0.0.1:9"))
     with pytest.raises(StorageUnreachableError, match="cannot be reached"):
@@ -152,7 +152,7 @@ def test_a_server_that_is_not_there_is_unreachable(s3: S3, system: str) -> None:
 
 
 @pytest.mark.parametrize("program", [MEASURE, MEASURE_STREAM], ids=["blocking", "streaming"])
-def test_half_a_gigabyte_takes_little_memory(s3: S3, system: str, program: str) -> None:
+def test_P14_half_a_gigabyte_takes_little_memory(s3: S3, system: str, program: str) -> None:
     """500 MB up and down in a process of their own: less than 64 MB more than before."""
     environment = {"PATH": "/usr/bin:/bin", **s3.variables()}
     measured = subprocess.run(
