@@ -79,7 +79,7 @@ def test_a_refused_password_is_an_error_without_the_password() -> None:
     assert "s3cret" not in raised.value.message
 
 
-def test_P14_a_server_that_is_not_there_is_unreachable() -> None:
+def test_a_server_that_is_not_there_is_unreachable() -> None:
     """The same error and exit status as everywhere."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
