@@ -12,6 +12,7 @@ else the running embedded stack's. Called by `upgrade.py` too, which hands over 
 """
 
 import asyncio
+import logging
 from logging.config import fileConfig
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +48,8 @@ def run(target_metadata: MetaData, *, system: str | None = None) -> None:
     try:
         _run_plain(target_metadata, system)
     except BedplateError as error:
-        # Alembic prints a CommandError as one line, without a traceback.
+        # Alembic prints a CommandError as one line, without a traceback; it would log it, too.
+        logging.getLogger("alembic.util.messaging").disabled = True
         message = error.message.rstrip(".")
         raise CommandError(f"{message}. {error.hint}" if error.hint else message) from error
 
