@@ -5,10 +5,11 @@ file): Latin, Greek and Cyrillic. A letter that it lacks is refused, never drawn
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from statistics import median
 
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
@@ -25,6 +26,10 @@ FACES = {
     (False, True): "Italic",
     (True, True): "BoldItalic",
 }
+# Letters of our font are wider than those of most books: so much smaller they read as large.
+NARROWEST = 0.85
+# How far all texts of one size shrink with the longest; one that needs more shrinks alone.
+MOST_SHRUNK = 0.92
 # For signs that the font lacks and no word needs; what they stand for stays visible.
 SUBSTITUTE = "•"
 
@@ -49,8 +54,8 @@ class Overlay:
     def add_page(self, width: float, height: float, texts: Iterable[Drawn]) -> None:
         """A page with these texts. Raises `PdfRefusedError` when a letter cannot be drawn."""
         self._canvas.setPageSize((width, height))
-        for text in texts:
-            self._draw(text, height)
+        for drawn, font, fitted in _set_alike([(each, *_prepared(each)) for each in texts]):
+            self._draw(drawn, font, fitted, height)
         self._canvas.showPage()
 
     def finished(self) -> bytes:
@@ -58,13 +63,12 @@ class Overlay:
         self._canvas.save()
         return self._file.getvalue()
 
-    def _draw(self, drawn: Drawn, page_height: float) -> None:
+    def _draw(self, drawn: Drawn, font: str, fitted: Fitted, page_height: float) -> None:
         style = drawn.block.style
-        font = face(style)
-        text = drawable(drawn.text, font)
-        fitted = fitted_into(drawn, text, font)
-        # Shrunk text hangs from the same height.
-        first = drawn.block.baselines[0] - 0.75 * (style.size - fitted.size)
+        first = drawn.block.baselines[0]
+        if len(fitted.lines) > 1:
+            # Shrunk text hangs from the same height; a single line stands in its row.
+            first -= 0.75 * (style.size - fitted.size)
         self._canvas.setFillColorRGB(*(part / 255 for part in style.color))
         for index, line in enumerate(fitted.lines):
             baseline = first + index * drawn.block.leading * fitted.size
@@ -84,12 +88,45 @@ class Overlay:
         self._canvas.drawText(words)
 
 
-def fitted_into(drawn: Drawn, text: str, font: str) -> Fitted:
-    """The text at the size at which it fits into its room."""
+def _prepared(drawn: Drawn) -> tuple[str, str]:
+    font = face(drawn.block.style)
+    return drawable(drawn.text, font), font
+
+
+def _set_alike(texts: Sequence[tuple[Drawn, str, str]]) -> Iterator[tuple[Drawn, str, Fitted]]:
+    """Texts that were of one size stay so: as small as the one that needs most, within bounds.
+
+    Else every paragraph and every cell of a table would have a size of its own.
+    """
+    alike: dict[tuple[float, bool], list[tuple[Drawn, str, str]]] = {}
+    for each in texts:
+        style = each[0].block.style
+        alike.setdefault((round(style.size, 1), style.is_bold), []).append(each)
+    for group in alike.values():
+        size = group[0][0].block.style.size * _narrowing(group)
+        fitted = [fitted_into(*each, size) for each in group]
+        common = max(min(each.size for each in fitted), MOST_SHRUNK * size)
+        for each, fits in zip(group, fitted, strict=True):
+            is_larger = fits.size > common
+            yield each[0], each[2], fitted_into(*each, common) if is_larger else fits
+
+
+def _narrowing(group: Sequence[tuple[Drawn, str, str]]) -> float:
+    """How much smaller our letters must be to run as narrow as the original's did."""
+    ratios = []
+    for drawn, _text, font in group:
+        ours = pdfmetrics.stringWidth(drawn.block.text, font, drawn.block.style.size)
+        if ours:
+            ratios.append(sum(line.width for line in drawn.block.lines) / ours)
+    return min(max(median(ratios), NARROWEST), 1.0) if ratios else 1.0
+
+
+def fitted_into(drawn: Drawn, text: str, font: str, size: float) -> Fitted:
+    """The text at the largest size, up to `size`, at which it fits into its room."""
     block, room = drawn.block, drawn.room
     # A line needs its size, and its descenders may hang below as the original's did.
     height = room.height * 1.02
-    return fit(text, room.width * 1.001, height, block.style.size, block.leading, _measure(font))
+    return fit(text, room.width * 1.001, height, size, block.leading, _measure(font))
 
 
 def face(style: Style) -> str:

@@ -52,21 +52,16 @@ class Line:
     # Beside others: the right edge of the column of prose that it is part of; None in a table.
     column_right: float | None = None
     box: Box = field(init=False)
+    # That of most of its characters, and where its largest run stands.
+    style: Style = field(init=False)
+    baseline: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.box = self.runs[0].box
         for run in self.runs[1:]:
             self.box = self.box.joined(run.box)
-
-    @property
-    def style(self) -> Style:
-        """That of most of its characters."""
-        return max(self.runs, key=lambda run: len(run.text)).style
-
-    @property
-    def baseline(self) -> float:
-        """Where its largest run stands."""
-        return max(self.runs, key=lambda run: run.style.size).baseline
+        self.style = max(self.runs, key=lambda run: len(run.text)).style
+        self.baseline = max(self.runs, key=lambda run: run.style.size).baseline
 
     @property
     def is_bullet(self) -> bool:

@@ -45,6 +45,7 @@ class LocalProvider:
     dropped: set[str] = field(default_factory=set)
     sign_with: str = "RS256"
     named: str | None = None
+    redirect: str = REDIRECT
 
     def __post_init__(self) -> None:
         self._key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"}, auto_kid=False)
@@ -79,7 +80,7 @@ class LocalProvider:
 
     def client(self) -> Provider:
         """What an application that is registered there knows of it."""
-        return Provider(self.issuer, CLIENT_ID, CLIENT_SECRET, REDIRECT)
+        return Provider(self.issuer, CLIENT_ID, CLIENT_SECRET, self.redirect)
 
     async def _configuration(self, _request: Request) -> Response:
         return JSONResponse(
@@ -94,12 +95,14 @@ class LocalProvider:
     async def _authorize(self, request: Request) -> Response:
         asked = dict(request.query_params)
         assert asked["client_id"] == CLIENT_ID
-        assert asked["redirect_uri"] == REDIRECT
+        assert asked["redirect_uri"] == self.redirect
         assert asked["response_type"] == "code"
         assert asked["code_challenge_method"] == "S256"
         code = secrets.token_urlsafe(16)
         self._codes[code] = asked
-        return RedirectResponse(f"{REDIRECT}?{urlencode({'code': code, 'state': asked['state']})}")
+        return RedirectResponse(
+            f"{self.redirect}?{urlencode({'code': code, 'state': asked['state']})}"
+        )
 
     async def _token(self, request: Request) -> Response:
         form = {key: values[0] for key, values in parse_qs((await request.body()).decode()).items()}

@@ -5,97 +5,43 @@ work, the test takes a row lock that the worker's next commit needs, and kills i
 """
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import asyncpg
 import httpx
 import psutil
 import pytest
 
-from tests.texts import NOVEL, ROOT
+from tests.systems.everything import PATIENCE_SECONDS, Running, everything
+from tests.texts import NOVEL
 
-BEDPLATE = [str(Path(sys.executable).parent / "bedplate")]
-# Bounds for failure only; nothing waits this long when all is well.
-PATIENCE_SECONDS = 90.0
 LEASE_SECONDS = 3
 PHRASE = "they were always on the most intimate terms"
 HOLD = "SELECT progress_percentage, status FROM translations WHERE id = $1::uuid FOR UPDATE"
 WORKER = "SELECT worker, fence FROM bedplate.jobs WHERE state = 'running'"
 
 
-@dataclass
-class Running:
-    """`bedplate run` in a state folder of its own, ready to be used."""
-
-    process: "subprocess.Popen[str]"
-    address: str
-    state: Path
-    engine_log: Path
-
-    def environment(self) -> dict[str, str]:
-        """The variables of its servers, as `bedplate env` tells them."""
-        answer = subprocess.run(
-            [*BEDPLATE, "env", "-o", "json"],
-            cwd=ROOT,
-            env=os.environ | {"BEDPLATE_STATE_DIR": str(self.state)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found: dict[str, str] = json.loads(answer.stdout)["data"]["environment"]
-        return found
+@pytest.fixture
+def engine_log(tmp_path: Path) -> Path:
+    """Where each call of the engine is noted."""
+    return tmp_path / "engine.jsonl"
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """Everything, from an empty folder; ended by Ctrl-C, after which nothing may be left."""
-    state, engine_log = tmp_path / "state", tmp_path / "engine.jsonl"
-    port = _free_port()
+def running(tmp_path: Path, engine_log: Path) -> Iterator[Running]:
+    """Everything, from an empty folder."""
     variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.endswith("DATABASE_URL") and name != "REDIS_URL"
-    } | {
-        "BEDPLATE_STATE_DIR": str(state),
         "BEDPLATE_LEASE": str(LEASE_SECONDS),
         "LIBRILABS_ENGINE": "none",
         "LIBRILABS_ENGINE_LOG": str(engine_log),
     }
-    with (
-        (tmp_path / "run.err").open("w+") as errors,
-        subprocess.Popen(
-            [*BEDPLATE, "run", "--port", str(port)],
-            cwd=ROOT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process,
-    ):
-        family: list[psutil.Process] = []
-        try:
-            address = _read_address(process, errors)
-            assert address == f"http://127.0.0.1:{port}"
-            family = _family(process.pid, state)
-            yield Running(process, address, state, engine_log)
-        finally:
-            family += _family(process.pid, state)
-            process.send_signal(signal.SIGINT)
-            process.wait(PATIENCE_SECONDS)
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
-    assert alive == [], "processes are left after Ctrl-C"
+    with everything(tmp_path, variables) as running:
+        yield running
 
 
 @asynccontextmanager
@@ -109,7 +55,7 @@ async def _database(running: Running) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_L20_killed_worker_is_replaced_and_the_translation_completes(
-    running: Running, data_folder: Path
+    running: Running, data_folder: Path, engine_log: Path
 ) -> None:
     """The promise of the whole layer, on a whole novel and with kill -9 at 33 percent."""
     source = (data_folder / NOVEL).read_text(encoding="utf-8")
@@ -126,7 +72,7 @@ async def test_L20_killed_worker_is_replaced_and_the_translation_completes(
         assert (job["state"], job["fence"], job["crashes"]) == ("succeeded", fence + 1, 1)
         assert _pid(job["worker"]) != killed
 
-        _assert_at_most_one_repeat(running.engine_log)
+        _assert_at_most_one_repeat(engine_log)
         assert (await client.get(f"/translations/{translation}/content")).text == source
         await _assert_phrase_is_found(client, document)
 
@@ -212,42 +158,6 @@ async def _assert_phrase_is_found(client: httpx.AsyncClient, document: str) -> N
     assert "intimate" in page["items"][0]["highlight"]
 
 
-def _read_address(process: "subprocess.Popen[str]", errors: IO[str]) -> str:
-    """The address from the block that `run` prints when all is ready."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("everything"):
-            return line.split()[-1]
-    errors.seek(0)
-    raise AssertionError(f"`bedplate run` ended with {process.wait()}: {errors.read()}")
-
-
-def _family(pid: int, state: Path) -> list[psutil.Process]:
-    """`run`, its children, and the servers that work in its state folder."""
-
-    def belongs(process: psutil.Process) -> bool:
-        return process.pid == pid or str(state) in " ".join(process.cmdline()) + process.cwd()
-
-    found = [each for each in psutil.process_iter() if _quietly(belongs, each)]
-    for each in list(found):
-        found += _quietly(lambda process: process.children(recursive=True), each) or []
-    return list(dict.fromkeys(found))
-
-
-def _quietly(ask: Callable[[psutil.Process], Any], process: psutil.Process) -> Any:
-    try:
-        return ask(process)
-    except psutil.Error:
-        return None
-
-
 def _pid(worker: str) -> int:
     """The pid in a ledger's `<host>:<pid>`."""
     return int(worker.rpartition(":")[2])
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
