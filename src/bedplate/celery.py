@@ -7,6 +7,7 @@ Called by `bedplate worker`.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -31,6 +32,7 @@ from bedplate.delivery.broker import (
 )
 from bedplate.delivery.stand_in import StandIn
 from bedplate.errors import BedplateError
+from bedplate.event_loop import new_loop, settled_heap
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker
 from bedplate.layer import DataLayer
@@ -152,6 +154,7 @@ class Runtime:
         self._thread: threading.Thread | None = None
         self._open: dict[str, tuple[DataLayer, Worker]] = {}
         self._opening = asyncio.Lock()
+        self._settled = contextlib.ExitStack()
         self._standing_in: list[Future[None]] = []
         self._is_stopping = False
         self.dropped: Counter[str] = Counter()
@@ -222,7 +225,7 @@ class Runtime:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = new_loop()
             if self._stop_reader is not None:
                 self._loop.add_reader(self._stop_reader, self._on_stop)
             self._thread = threading.Thread(
@@ -246,6 +249,8 @@ class Runtime:
         settings = self._load_settings(system.name)
         layer = DataLayer(settings, name=system.name)
         await layer.open()
+        if not self._open:
+            self._settled.enter_context(settled_heap())
         worker = Worker(
             layer, layer.owner_database, registry_of(system.tasks), lease=settings.lease
         )
@@ -272,6 +277,7 @@ class Runtime:
             _, (layer, worker) = self._open.popitem()
             await worker.close()
             await layer.close()
+        self._settled.close()
 
     def _on_stop(self) -> None:
         if self._stop_reader is not None:

@@ -31,6 +31,7 @@ from bedplate.cache.link import PATIENT_TICKS, LinkLostError
 from bedplate.cache.near_cache import NearCache, Ticket
 from bedplate.cache.remote import Lease, Remote
 from bedplate.cache.route import ClusterRoute, Route
+from bedplate.cache.telling import Telling
 from bedplate.cache.view import TenantCache
 from bedplate.errors import RedisUnreachableError
 from bedplate.redis_address import RedisAddress
@@ -50,11 +51,6 @@ LONGEST_NEAR_SECONDS = 60.0
 NEAR_SECONDS_ALONE = 1.0
 LARGEST_VALUE_BYTES = 1 << 20
 MOST_NAMES = 100_000
-# What could not be told at a commit while Redis was down is told before it is used again; of more
-# than this the oldest are left to the relay.
-MOST_UNSENT = 10_000
-# How long a relay waits for the connection before it puts its messages back.
-TELL_TIMEOUT = timedelta(seconds=2)
 FAILURES = (LinkLostError, hiredis.ReplyError)
 
 # On a standby only what is older than every transaction that it still replays is known to be seen:
@@ -103,7 +99,7 @@ class Cache:
         self._flights = Flights()
         self._route: Route | ClusterRoute | None = None
         self._silent_ticks: int | None = None
-        self._unsent: dict[str, Invalidation] = {}
+        self._telling = Telling(self._keyspace)
         self._names: dict[tuple[str | None, str], str] = {}
         self._refreshes: set[asyncio.Task[Any]] = set()
 
@@ -208,11 +204,10 @@ class Cache:
 
         Whatever it asks Redis from now on is asked after that, on the same connection.
         """
-        for invalidation in invalidations:
-            name = invalidation.name(self._keyspace)
-            self._near.forget((name,))
-            self._flights.forget((name,))
-            self._tell(name, invalidation)
+        named = self._telling.names(invalidations)
+        self._near.forget(named)
+        self._flights.forget(named)
+        self._telling.tell_soon(self._route, named)
 
     def be_patient(self) -> None:
         """For a relay: Redis may be far away, and it must be told all the same."""
@@ -220,17 +215,9 @@ class Cache:
 
     async def tell(self, invalidations: Sequence[Invalidation]) -> None:
         """Have Redis forget, for sure. Raises `RedisUnreachableError`. Twice is once."""
-        names = [each.name(self._keyspace) for each in invalidations]
         route = self._open_route()
-        await route.wait(TELL_TIMEOUT)
         try:
-            answers = []
-            for name, invalidation in zip(names, invalidations, strict=True):
-                link = route.link_for(name)
-                if link is None:
-                    raise LinkLostError("the connection to Redis is not open")
-                answers.append(invalidation.send(link, name))
-            await asyncio.gather(*answers)
+            await self._telling.tell(route, self._telling.names(invalidations))
         except FAILURES as error:
             route.refused(error)
             raise RedisUnreachableError(
@@ -376,31 +363,7 @@ class Cache:
     def _reopened(self) -> None:
         """Before anyone asks the new connection: tell what could not be told."""
         self._near.clear()
-        unsent, self._unsent = self._unsent, {}
-        for name, invalidation in unsent.items():
-            self._tell(name, invalidation)
-
-    def _tell(self, name: str, invalidation: Invalidation) -> None:
-        link = None if self._route is None else self._route.link_for(name)
-        try:
-            if link is None:
-                raise LinkLostError("the connection to Redis is not open")
-            answer = invalidation.send(link, name)
-        except LinkLostError:
-            self._keep_unsent(name, invalidation)
-        else:
-            answer.add_done_callback(
-                lambda done: (
-                    self._keep_unsent(name, invalidation)
-                    if not done.cancelled() and done.exception()
-                    else None
-                )
-            )
-
-    def _keep_unsent(self, name: str, invalidation: Invalidation) -> None:
-        while len(self._unsent) >= MOST_UNSENT:
-            del self._unsent[next(iter(self._unsent))]
-        self._unsent[name] = invalidation
+        self._telling.tell_kept(self._route)
 
     def _note(self, error: Exception) -> None:
         if self._route is not None:

@@ -6,12 +6,12 @@ at once, and by the relay for sure.
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from bedplate.cache.keys import Keyspace, state_key, value_key
-from bedplate.cache.link import Link
+from bedplate.cache.link import Argument, Link, LinkLostError
 from bedplate.cache.scripts import FORGET, FORGET_TAG
 
 # A standby that lags further behind than this may have an old value stored, until its TTL.
@@ -20,8 +20,7 @@ FLOOR_LASTS = timedelta(hours=1)
 TAG_LASTS = timedelta(days=8)
 
 
-@dataclass(frozen=True, slots=True)
-class Invalidation:
+class Invalidation(NamedTuple):
     """One key or tag, bounded (see `keys.bounded`). `transaction`: its id, 0 when not known."""
 
     key: str
@@ -35,14 +34,21 @@ class Invalidation:
             return keyspace.tag(self.tenant, self.key)
         return keyspace.entry(self.tenant, self.key)
 
-    def send(self, link: Link, name: str) -> "asyncio.Future[Any]":
-        """Have Redis forget it. Raises `LinkLostError`."""
+
+def send(link: Link | None, named: Mapping[str, Invalidation]) -> "asyncio.Future[Any]":
+    """Have Redis forget these, by their names: one tag, or keys. Raises `LinkLostError`."""
+    if link is None:
+        raise LinkLostError("the connection to Redis is not open")
+    keys: list[str] = []
+    arguments: list[Argument] = [milliseconds(FLOOR_LASTS)]
+    for name, each in named.items():
         key = value_key(name, link.incarnation)
-        if self.is_tag:
+        if each.is_tag:
             lasts = milliseconds(TAG_LASTS)
-            return link.evaluate(FORGET_TAG, [key], new_version(), self.transaction, lasts)
-        keys = [key, state_key(name, link.incarnation)]
-        return link.evaluate(FORGET, keys, self.transaction, milliseconds(FLOOR_LASTS))
+            return link.evaluate(FORGET_TAG, [key], new_version(), each.transaction, lasts)
+        keys += (key, state_key(name, link.incarnation))
+        arguments.append(each.transaction)
+    return link.evaluate(FORGET, keys, *arguments)
 
 
 def new_version() -> str:

@@ -79,20 +79,20 @@ class Link(asyncio.Protocol):
         Commands run in the order in which they were sent. An answer is `bytes`, `int`, a list or
         None; an error of the server is raised as `hiredis.ReplyError`.
         """
-        if not self.is_up or len(self._pending) >= MOST_PENDING:
-            raise LinkLostError("the connection to Redis is not open")
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
-        self._unwritten.append(hiredis.pack_command(cast("Any", arguments)))
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self._pending.append(answer)
-        return answer
+        self._check_room()
+        return self._queue(arguments)
 
     def evaluate(
         self, script: str, keys: Sequence[str], *arguments: Argument
     ) -> "asyncio.Future[Any]":
-        """Send one of our scripts; see `send`."""
-        return self.send("EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
+        """Send one of our scripts; see `send`. The keys that it reads are not tracked.
+
+        It changes them itself, and would have this process told of each of its own changes.
+        """
+        self._check_room()
+        # Both or neither: alone it would leave somebody's next read untracked.
+        self._queue(("CLIENT", "CACHING", "NO"))
+        return self._queue(("EVALSHA", DIGESTS[script], len(keys), *keys, *arguments))
 
     async def close(self, why: str = "closed") -> None:
         """Close the connection; whoever waits gets `LinkLostError`."""
@@ -129,7 +129,7 @@ class Link(asyncio.Protocol):
         asked = [self.send(*hello, "SETNAME", "bedplate-cache")]
         if address.database:
             asked.append(self.send("SELECT", address.database))
-        asked.append(self.send("CLIENT", "TRACKING", "ON"))
+        asked.append(self.send("CLIENT", "TRACKING", "ON", "OPTOUT"))
         asked += [self.send("SCRIPT", "LOAD", script) for script in ALL]
         server, replication = self.send("INFO", "server"), self.send("INFO", "replication")
         asked_at, now = time.monotonic() * 1000, self.send("TIME")
@@ -143,6 +143,18 @@ class Link(asyncio.Protocol):
         life = f"{fields.get('run_id')} {fields.get('master_replid')}"
         self.incarnation = hashlib.sha256(life.encode()).hexdigest()[:INCARNATION_LENGTH]
         self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+
+    def _check_room(self) -> None:
+        if not self.is_up or len(self._pending) >= MOST_PENDING:
+            raise LinkLostError("the connection to Redis is not open")
+
+    def _queue(self, arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(hiredis.pack_command(cast("Any", arguments)))
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._pending.append(answer)
+        return answer
 
     def _flush(self) -> None:
         unwritten, self._unwritten = self._unwritten, []

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 
 import hiredis
@@ -107,6 +107,10 @@ class Route:
         link = self._keeper.link
         return link if link is not None and link.is_up else None
 
+    def together(self, names: Sequence[str]) -> Iterable[tuple[Link | None, Sequence[str]]]:
+        """The names by what one command can name together, with the link that leads there."""
+        return [(self.link_for(names[0]), names)] if names else []
+
     @property
     def down_for(self) -> timedelta | None:
         """Since when a part of the cache is bypassed; None when it is in use."""
@@ -166,6 +170,13 @@ class ClusterRoute:
                 return keeper.link
         self._is_stale.set()
         return None
+
+    def together(self, names: Sequence[str]) -> Iterable[tuple[Link | None, Sequence[str]]]:
+        """The names by what one command can name together: those of one slot."""
+        by_slot: dict[int, list[str]] = {}
+        for name in names:
+            by_slot.setdefault(key_slot(name.encode()), []).append(name)
+        return [(self.link_for(each[0]), each) for each in by_slot.values()]
 
     @property
     def down_for(self) -> timedelta | None:

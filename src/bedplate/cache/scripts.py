@@ -42,17 +42,22 @@ redis.call('SET', KEYS[1],
 return 1
 """
 
-# KEYS value, state · ARGV transaction ("0" when its id is not known), milliseconds the floor lasts
+# KEYS value, state, of each entry · ARGV milliseconds the floor lasts, then each one's transaction
+# ("0" when its id is not known)
 # Whoever loads now has its lease voided: what it read may be from before. What takes no memory
 # comes first, so that a server that is out of it forgets all the same.
 FORGET = """
-local count = redis.call('DEL', KEYS[1])
-redis.call('HDEL', KEYS[2], 'token', 'until')
-if tonumber(redis.call('HGET', KEYS[2], 'floor') or '0') < tonumber(ARGV[1]) then
-  redis.pcall('HSET', KEYS[2], 'floor', ARGV[1])
-  redis.pcall('PEXPIRE', KEYS[2], ARGV[2])
+for each = 2, #ARGV do
+  local state = KEYS[2 * each - 2]
+  redis.call('DEL', KEYS[2 * each - 3])
+  local found = redis.call('HMGET', state, 'token', 'floor')
+  if found[1] then redis.call('HDEL', state, 'token', 'until') end
+  if tonumber(found[2] or '0') < tonumber(ARGV[each]) then
+    redis.pcall('HSET', state, 'floor', ARGV[each])
+    redis.pcall('PEXPIRE', state, ARGV[1])
+  end
 end
-return count
+return 1
 """
 
 # KEYS tag · ARGV new version, transaction, milliseconds it lasts

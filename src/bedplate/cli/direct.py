@@ -10,6 +10,7 @@ from bedplate.delivery.broker import Broker
 from bedplate.delivery.job_sweeper import JobSweeper
 from bedplate.delivery.stand_in import StandIn
 from bedplate.errors import ProjectError
+from bedplate.event_loop import settled_heap
 from bedplate.jobs.direct import DirectWorker, Room
 from bedplate.jobs.scheduler import Scheduler
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
@@ -57,6 +58,7 @@ async def work_directly(
             ]
         if not workers:
             raise ProjectError(f"no system has a queue {' or '.join(sorted(queues))}")
+        opened.enter_context(settled_heap())
         on_ready()
         return await _work(workers, duties)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from bedplate.delivery.relay import run_relays
+from bedplate.event_loop import settled_heap
 from bedplate.jobs.scheduler import Scheduler
 from bedplate.layer import DataLayer
 from bedplate.migrations.readiness import SchemaReadiness, wait_until_current
@@ -38,6 +39,7 @@ async def relay_all(project: Project, *, patience: timedelta, on_ready: Callable
                 await opened.enter_async_context(DataLayer(schema.settings, name=entry.name))
                 for entry, schema in zip(entries, schemas, strict=True)
             ]
+            opened.enter_context(settled_heap())
             async with asyncio.TaskGroup() as group:
                 for entry, layer in zip(entries, layers, strict=True):
                     scheduler = Scheduler(layer, load_system(project, entry).tasks)

@@ -41,6 +41,10 @@ from bedplate.rows.driver import DriverConnection, DriverTransaction, fetch
 log = logging.getLogger("bedplate.delivery.relay")
 
 BATCH = 200
+# Messages of one transaction: its round trips are shared by so many, and they wait for one another.
+MESSAGE_BATCH = 1000
+# While one batch is told, the next is taken: as many connections at once when there is a backlog.
+AT_ONCE = 2
 POLL = timedelta(seconds=1)
 # How soon a full queue is looked at again: its workers must not wait for a whole poll.
 REFILL = timedelta(milliseconds=100)
@@ -86,6 +90,7 @@ class Relay:
         deadline: timedelta = ledger.SENT_DEADLINE,
         window: int = ledger.WINDOW,
         batch: int = BATCH,
+        message_batch: int = MESSAGE_BATCH,
     ) -> None:
         self._layer = layer
         self._broker = broker
@@ -94,12 +99,16 @@ class Relay:
         self._deadline = deadline
         self._window = window
         self._batch = batch
+        self._message_batch = message_batch
+        self._has_more_messages = False
         self._owner = layer.owner_database
         # Relaxed: what a crash of the server forgets is a job marked sent, which is sent again, and
         # a message deleted, which is acted on again.
-        self._connection = DriverConnection(
-            self._owner, is_relaxed=True, idle_in_transaction=IDLE_IN_TRANSACTION
-        )
+        self._connections = [
+            DriverConnection(self._owner, is_relaxed=True, idle_in_transaction=IDLE_IN_TRANSACTION)
+            for _ in range(AT_ONCE)
+        ]
+        self._connection = self._connections[0]
         self._listener = Listener(self._owner)
         self._outstanding: Counter[str] = Counter()
         self._served_directly: frozenset[str] = frozenset()
@@ -128,7 +137,7 @@ class Relay:
                     await self._listener.wait(REFILL if self._full_queues() else self._poll)
         finally:
             await self._listener.close()
-            await self._connection.close()
+            await self._close_connections()
 
     async def drain(self) -> Delivered:
         """Sweep, then deliver all that is due now. Raises what `run` would wait for."""
@@ -139,8 +148,12 @@ class Relay:
                 jobs += done.jobs
                 messages += done.messages
         finally:
-            await self._connection.close()
+            await self._close_connections()
         return Delivered(jobs, messages, rescued)
+
+    async def _close_connections(self) -> None:
+        for connection in self._connections:
+            await connection.close()
 
     async def _pass(self) -> bool:
         """Whether more may be due than was delivered."""
@@ -218,15 +231,39 @@ class Relay:
     async def _act_on_messages(self) -> tuple[int, bool]:
         resting = [kind for kind, backoff in self._to_kinds.items() if not backoff.is_open]
         for since in self._in_messages.looks():
-            is_due = await outbox.is_due(self._connection, skipped=resting, since=since)
-            if is_due:
-                return await self._act_on_due(resting, since)
+            if self._has_more_messages:
+                # A full batch has more behind it for sure, and need not be asked for.
+                return await self._act_on_many(resting, since)
+            if await outbox.is_due(self._connection, skipped=resting, since=since):
+                done, is_more = await self._act_on_due(self._connection, resting, since)
+                self._has_more_messages = is_more
+                return done, is_more
             self._in_messages.note((), is_whole=since is None)
         return 0, False
 
-    async def _act_on_due(self, resting: Sequence[str], since: datetime | None) -> tuple[int, bool]:
-        async with self._connection.transaction() as transaction:
-            taken = await outbox.take(transaction, self._batch, skipped=resting, since=since)
+    async def _act_on_many(
+        self, resting: Sequence[str], since: datetime | None
+    ) -> tuple[int, bool]:
+        """As many batches side by side as there are connections; fails when one of them fails."""
+        self._has_more_messages = False
+        ended = await asyncio.gather(
+            *(self._act_on_due(each, resting, since) for each in self._connections),
+            return_exceptions=True,
+        )
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
+        found = [each for each in ended if not isinstance(each, BaseException)]
+        self._has_more_messages = any(is_more for _, is_more in found)
+        return sum(done for done, _ in found), self._has_more_messages
+
+    async def _act_on_due(
+        self, connection: DriverConnection, resting: Sequence[str], since: datetime | None
+    ) -> tuple[int, bool]:
+        async with connection.transaction() as transaction:
+            taken = await outbox.take(
+                transaction, self._message_batch, skipped=resting, since=since
+            )
             times = (message.not_before for message in taken)
             self._in_messages.note(times, is_whole=since is None)
             failpoint("relay.after_take")
@@ -236,18 +273,16 @@ class Relay:
                 if await self._act(transaction, kind, same):
                     done += len(same)
             failpoint("relay.before_delete")
-        return done, len(taken) == self._batch and done > 0
+        return done, len(taken) == self._message_batch and done > 0
 
     async def _act(
         self, transaction: DriverTransaction, kind: str, messages: list[Message]
     ) -> bool:
-        ids = [message.id for message in messages]
         action = self._actions.get(kind)
         if action is None:
             log.error("A message has a kind that nobody acts on", extra={"kind": kind})
-            await outbox.put_back(
-                transaction, ids, error=f"no action for kind {kind}", backoff=timedelta(minutes=1)
-            )
+            reason = f"no action for kind {kind}"
+            await _put_back(transaction, messages, reason, timedelta(minutes=1))
             return False
         backoff = self._to_kinds[kind]
         try:
@@ -258,11 +293,18 @@ class Relay:
             return False
         except (BedplateError, RedisError) as error:
             reason = f"{type(error).__name__}: {error}"
-            await outbox.put_back(transaction, ids, error=reason, backoff=_pause_of(messages))
+            await _put_back(transaction, messages, reason, _pause_of(messages))
             return False
-        await outbox.delete(transaction, ids)
+        await outbox.delete(transaction, messages)
         backoff.succeed()
         return True
+
+
+async def _put_back(
+    transaction: DriverTransaction, messages: Sequence[Message], reason: str, backoff: timedelta
+) -> None:
+    ids = [message.id for message in messages]
+    await outbox.put_back(transaction, ids, error=reason, backoff=backoff)
 
 
 def _pause_of(messages: Sequence[Message]) -> timedelta:

@@ -1,6 +1,7 @@
 """The cache on real servers: what is kept, what is forgotten, and that nothing stale stays."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import Engine
 
 from bedplate.cache import cache as cache_module
+from bedplate.cache.invalidation import Invalidation
 from bedplate.delivery.relay import Relay
 from bedplate.errors import CacheTypeError
 from bedplate.layer import DataLayer
@@ -88,6 +90,47 @@ async def test_the_relay_guarantees_it(make_layer: MakeLayer, relay: Relay) -> N
     assert (await relay.drain()).messages == 1
     await near_holds(reader.layer, 0)
     assert await reader.read(1) == Book(id=1, version=2)
+
+
+async def test_a_backlog_is_forgotten_in_few_steps(make_layer: MakeLayer) -> None:
+    """Each key for itself all the same: every process loses it, and it has a floor of its own."""
+    reader, teller = make_layer(), make_layer()
+    loads = Counter[str]()
+    keys = [f"n:{number}" for number in range(250)]
+
+    async def read(key: str) -> int:
+        async def load() -> int:
+            loads[key] += 1
+            return loads[key]
+
+        return await reader.cache.get_or_load(key, load, ttl=TTL)
+
+    for key in keys:
+        await read(key)
+    told = [Invalidation(key, transaction=number) for number, key in enumerate(keys, 1)]
+    # Each twice: what is told again, or late, takes no floor back.
+    await teller.cache.tell([*told, *(each._replace(transaction=0) for each in told)])
+    await near_holds(reader, 0)
+    assert [await read(key) for key in keys] == [2] * len(keys)
+    redis = teller.redis.client()
+    states = sorted([key async for key in redis.scan_iter("*:s")], key=_number)
+    assert [await redis.hget(state, "floor") for state in states] == [
+        str(each.transaction) for each in told
+    ]
+
+
+async def test_what_a_process_has_told_it_is_not_told_back(make_layer: MakeLayer) -> None:
+    """The scripts read what they change: tracked, each would answer a relay with a push."""
+    cache = make_layer().cache
+    pushed: list[object] = []
+    await cache.tell([Invalidation("first")])
+    assert cache._route is not None
+    link = cache._route.link_for("any")
+    assert link is not None
+    link._forgotten = pushed.append
+    for number in range(1, 4):
+        await cache.tell([Invalidation("key", transaction=number)])
+    assert pushed == []
 
 
 async def test_what_was_read_before_a_commit_is_not_stored_after_it(
@@ -410,3 +453,7 @@ async def test_a_value_that_is_too_large_is_returned_and_not_kept(
 
     assert await layer.cache.get_or_load("a", load, ttl=TTL) == "x" * 20
     assert await layer.cache.get("a", str) is None
+
+
+def _number(state_key: str) -> int:
+    return int(state_key.split("n:")[1].split("}")[0])

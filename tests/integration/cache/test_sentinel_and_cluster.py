@@ -68,6 +68,10 @@ async def test_a_cluster_holds_the_cache(tmp_path: Path, started: list[Valkey]) 
         for index in range(30):
             await one.get_or_load(f"book:{index}", load, ttl=TTL, tags=["a", "b"])
         assert load.count == 61
+        await other.tell([Invalidation(f"book:{index}") for index in range(30)])
+        for index in range(30):
+            await other.get_or_load(f"book:{index}", load, ttl=TTL, tags=["a", "b"])
+        assert load.count == 91
     async with RedisPool(url) as pool:
         await pool.ping()
         await pool.client().set("key", "value")

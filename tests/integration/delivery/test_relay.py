@@ -1,12 +1,14 @@
 """The relay against a real Redis: what it tells, what it keeps, and what it does again."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from bedplate.delivery.broker import Broker, queue_name
+from bedplate.delivery.outbox import INVALIDATE, Message
 from bedplate.delivery.relay import Delivered, Relay
 from bedplate.errors import RedisUnreachableError
 from bedplate.failpoints import VARIABLE, FailpointError
@@ -115,6 +117,34 @@ async def test_two_relays_send_each_job_once(
     done = await asyncio.gather(*(relay.drain() for relay in relays))
     assert sum(each.jobs for each in done) == 20
     assert await redis.llen(DEFAULT) == 20
+
+
+async def test_a_backlog_is_told_in_batches_side_by_side(
+    view: LedgerView, sample_layer: DataLayer, broker: Broker
+) -> None:
+    """One is taken while the other is told; what one of them loses on its way is told again."""
+    keys = {f"key:{number}" for number in range(20)}
+    async with sample_layer.transaction() as uow:
+        uow.invalidate(*keys)
+    told: list[set[str]] = []
+    third_has_begun = asyncio.Event()
+    begun = 0
+
+    async def act(_layer: DataLayer, messages: Sequence[Message]) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 2:
+            await third_has_begun.wait()
+        elif begun == 3:
+            third_has_begun.set()
+            raise ConnectionResetError("gone in the middle of it")
+        told.append({message.key for message in messages})
+
+    actions = {INVALIDATE: act}
+    first = await Relay(sample_layer, broker, actions=actions, message_batch=3).drain()
+    rest = await Relay(sample_layer, broker, actions=actions, message_batch=3).drain()
+    assert first.messages + rest.messages == sum(len(each) for each in told) == 20
+    assert set().union(*told) == keys
 
 
 async def test_an_expired_lease_is_offered_again_and_counted(

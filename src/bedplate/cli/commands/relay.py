@@ -12,13 +12,11 @@ from bedplate.cli.options import MIGRATION_LIMIT, Invocation, declare
 def command(invocation: Invocation, timeout: float) -> None:
     """Run until a signal. Any number may run; none leads."""
     line = begin(invocation)
-    import asyncio
 
     from bedplate.cli.relays import relay_all
+    from bedplate.event_loop import run
     from bedplate.settings import Settings
 
     configure_logging(Settings.load().log_level)
     patience = timedelta(seconds=timeout)
-    asyncio.run(
-        relay_all(invocation.project, patience=patience, on_ready=lambda: lifeline.say_ready(line))
-    )
+    run(relay_all(invocation.project, patience=patience, on_ready=lambda: lifeline.say_ready(line)))

@@ -80,7 +80,6 @@ def _work_directly(
     on_ready: Callable[[], None],
 ) -> int:
     from bedplate.cli.direct import work_directly
+    from bedplate.event_loop import run
 
-    return asyncio.run(
-        work_directly(systems, concurrency=concurrency, queues=queues, on_ready=on_ready)
-    )
+    return run(work_directly(systems, concurrency=concurrency, queues=queues, on_ready=on_ready))
