@@ -1,19 +1,27 @@
 """Where variables come from: the process' environment, then a `.env` sought upward.
 
 Light on purpose (no pydantic, no SQLAlchemy): every command line that must answer at once reads
-through here; `settings.py` types the same mapping. An empty variable counts as unset.
+through here; `settings.py` types the same mapping. An empty variable counts as unset. A URL of a
+server may name another variable, `postgresql://sme:${DB_PASSWORD}@localhost/sme`, whose value it
+takes percent-encoded.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from urllib.parse import quote
 
 from bedplate.errors import SettingsError
 
 # Keys and passwords that the embedded stack makes begin with this, so that production can tell
 # and refuse them.
 DEVELOPMENT_MARK = "dev-only-"
+
+# The variables whose value may name others, a system's own prefix before them.
+URL_NAMES = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL")
+REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 def find_upward(name: str, start: Path | None = None) -> Path | None:
@@ -26,9 +34,17 @@ def find_upward(name: str, start: Path | None = None) -> Path | None:
 
 
 def read_environment(start: Path | None = None) -> dict[str, str]:
-    """Every variable that is set to something; the process' environment wins over `.env`."""
+    """Every variable that is set to something; the process' environment wins over `.env`.
+
+    Raises `SettingsError` for a `.env` that cannot be read, and for a URL that names a variable
+    which is not set.
+    """
     file = _read_dotenv(find_upward(".env", start))
-    return {**_only_set(file), **_only_set(os.environ)}
+    found = {**_only_set(file), **_only_set(os.environ)}
+    return {
+        name: _expanded(name, value, found) if name.endswith(URL_NAMES) else value
+        for name, value in found.items()
+    }
 
 
 def prefixed_for(
@@ -42,6 +58,22 @@ def prefixed_for(
         if value:
             chosen[name] = value
     return chosen
+
+
+def _expanded(name: str, url: str, variables: Mapping[str, str]) -> str:
+    """The URL with the values of the variables that it names, percent-encoded."""
+
+    def value_of(reference: re.Match[str]) -> str:
+        named = reference.group(1)
+        if named not in variables:
+            raise SettingsError(
+                f"{name} takes ${{{named}}}, and {named} is not set",
+                hint=f"Set {named} in the environment or in .env.",
+                variable=named,
+            )
+        return quote(variables[named], safe="")
+
+    return REFERENCE.sub(value_of, url)
 
 
 def _only_set(variables: Mapping[str, str | None]) -> dict[str, str]:
@@ -70,4 +102,9 @@ def _read_dotenv(path: Path | None) -> Mapping[str, str | None]:
                 f"{path}, line {statement.original.line} is no NAME=value",
                 hint="Quote a value that has spaces or #; begin a comment with #.",
             )
-    return dotenv_values(stream=StringIO(text))
+    # The library puts values in as they are, and nothing for what is not set: not into URLs.
+    written = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {
+        name: written[name] if name.endswith(URL_NAMES) else value
+        for name, value in dotenv_values(stream=StringIO(text)).items()
+    }

@@ -142,6 +142,40 @@ def test_a_mark_before_the_first_line_of_dotenv_is_no_part_of_a_name(tmp_path: P
     assert (found["A_NAME"], found["B_NAME"]) == ("file", "2")
 
 
+def test_a_url_takes_the_value_of_a_variable_percent_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password stands once, wherever it comes from; no other program's variable is touched."""
+    (tmp_path / ".env").write_text(
+        "SME_DATABASE_URL=postgresql+asyncpg://sme:${DB_PASSWORD}@localhost:5432/sme\n"
+        "DB_PASSWORD=p@ss/w:rd%\nA_NAME=${DB_PASSWORD}!\n"
+    )
+    monkeypatch.setenv("REDIS_URL", "redis://:${DB_PASSWORD}@h")
+    monkeypatch.setenv("OTHER_URL", "${NOWHERE}")
+    found = read_environment(tmp_path)
+    assert found["SME_DATABASE_URL"] == (
+        "postgresql+asyncpg://sme:p%40ss%2Fw%3Ard%25@localhost:5432/sme"
+    )
+    assert found["REDIS_URL"] == "redis://:p%40ss%2Fw%3Ard%25@h"
+    assert (found["A_NAME"], found["OTHER_URL"]) == ("p@ss/w:rd%!", "${NOWHERE}")
+    monkeypatch.setenv("DB_PASSWORD", "other")
+    assert ":other@" in read_environment(tmp_path)["SME_DATABASE_URL"]
+
+
+@pytest.mark.bad_day("A URL with `${DB_PASSWORD}`, and none set", sees="both variables' names")
+def test_a_url_whose_variable_is_not_set_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty password would be tried instead, and refused by the server in other words."""
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://sme:${DB_PASSWORD}@h/sme\n")
+    with pytest.raises(
+        SettingsError, match=r"^DATABASE_URL takes \$\{DB_PASSWORD\}, and"
+    ) as caught:
+        read_environment(tmp_path)
+    assert caught.value.data["variable"] == "DB_PASSWORD"
+
+
 def test_a_process_may_be_for_some_of_the_systems(tmp_path: Path) -> None:
     """One image serves one system here and another there."""
     write(tmp_path, '[tool.bedplate.systems]\nshop = "a:s"\nbooks = "b:s"\npress = "c:s"\n')

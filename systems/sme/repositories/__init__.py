@@ -1,0 +1,6 @@
+"""How rows are read and written: the store's repository, and the job's."""
+
+from systems.sme.repositories.evidence import EvidenceRepository, Standing
+from systems.sme.repositories.ingestion import Ingestion
+
+__all__ = ["EvidenceRepository", "Ingestion", "Standing"]
