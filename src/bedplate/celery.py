@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from billiard.process import current_process
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
+from bedplate.cache import attendance
 from bedplate.delivery import intake
 from bedplate.delivery.broker import (
     RUN_JOB,
@@ -31,7 +33,7 @@ from bedplate.delivery.broker import (
     transport_options,
 )
 from bedplate.delivery.stand_in import StandIn
-from bedplate.errors import BedplateError
+from bedplate.errors import BedplateError, RedisUnreachableError
 from bedplate.event_loop import new_loop, settled_heap
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker
@@ -187,10 +189,14 @@ class Runtime:
             return None
 
     def stand_in(self) -> None:
-        """Deliver, slowly, whenever no relay does. One child of a worker is enough for that."""
+        """Say that a worker is there, and deliver, slowly, whenever no relay does.
+
+        One child of a worker is enough for both.
+        """
         for system in self._systems.values():
-            running = asyncio.run_coroutine_threadsafe(self._stand_in(system), self._started())
-            self._standing_in.append(running)
+            for duty in (self._stand_in, self._attend):
+                running = asyncio.run_coroutine_threadsafe(duty(system), self._started())
+                self._standing_in.append(running)
 
     def close(self, **_: object) -> None:
         """Close every layer and the loop."""
@@ -260,15 +266,27 @@ class Runtime:
 
     async def _stand_in(self, system: System) -> None:
         while True:
+            layer = await self._layer_for(system)
+            async with Broker(layer.settings.redis()) as broker:
+                await StandIn(layer, broker).run()
+
+    async def _attend(self, system: System) -> None:
+        layer = await self._layer_for(system)
+        while True:
+            with suppress(RedisUnreachableError):
+                await attendance.renew(layer.redis.client(), system.name)
+            await asyncio.sleep(attendance.EVERY.total_seconds())
+
+    async def _layer_for(self, system: System) -> DataLayer:
+        """The open layer, once the database lets it be opened."""
+        while True:
             try:
                 await self._worker_for(system)
             except (BedplateError, OSError):
-                log.debug("A stand-in could not open its layer", exc_info=True)
+                log.debug("A layer could not be opened", exc_info=True)
                 await asyncio.sleep(REOPEN_PAUSE.total_seconds())
-                continue
-            layer, _ = self._open[system.name]
-            async with Broker(layer.settings.redis()) as broker:
-                await StandIn(layer, broker).run()
+            else:
+                return self._open[system.name][0]
 
     async def _close(self) -> None:
         for running in self._standing_in:

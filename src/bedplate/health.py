@@ -8,18 +8,20 @@ whoever asks.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 
 import asyncpg
 
+from bedplate.cache import attendance
 from bedplate.delivery import outbox
 from bedplate.errors import BedplateError
 from bedplate.jobs import ledger
+from bedplate.jobs.direct_claims import SERVED
 from bedplate.layer import DataLayer
-from bedplate.rows.driver import DriverConnection
+from bedplate.rows.driver import DriverConnection, fetch
 
 log = logging.getLogger("bedplate.health")
 
@@ -44,14 +46,15 @@ class ServiceHealth:
 
 @dataclass(frozen=True)
 class Report:
-    """Every service by name."""
+    """Every service by name, and those without which no request can be served."""
 
     services: Mapping[str, ServiceHealth]
+    needed: Collection[str] = NEEDED
 
     @property
     def is_ready(self) -> bool:
         """Whether requests can be served: all that is needed is up."""
-        return all(found.is_up for name, found in self.services.items() if name in NEEDED)
+        return all(found.is_up for name, found in self.services.items() if name in self.needed)
 
     @property
     def is_healthy(self) -> bool:
@@ -68,6 +71,7 @@ async def check(
     *,
     limit: timedelta = PROBE_TIMEOUT,
     also: Mapping[str, Probe] = MappingProxyType({}),
+    needed: Collection[str] = NEEDED,
 ) -> Report:
     """Ask every service at once, and `also` these. Takes `limit` at most; never raises."""
     probes: dict[str, Probe] = {"database": _probe_database, "relay": _probe_relay, **also}
@@ -76,7 +80,21 @@ async def check(
     if layer.settings.has_files:
         probes["s3"] = _probe_s3
     found = await asyncio.gather(*(_run(probe, layer, limit) for probe in probes.values()))
-    return Report(dict(zip(probes, found, strict=True)))
+    return Report(dict(zip(probes, found, strict=True)), needed)
+
+
+async def probe_worker(layer: DataLayer) -> None:
+    """Whether somebody does this system's jobs; for `also`, where a system has tasks."""
+    if layer.settings.redis_url is not None and await attendance.is_there(
+        layer.redis.client(), layer.name
+    ):
+        return
+    connection = DriverConnection(layer.owner_database)
+    try:
+        if not await fetch(connection, SERVED):
+            raise ProbeFailure("no worker is there")
+    finally:
+        await connection.close()
 
 
 async def _run(probe: Probe, layer: DataLayer, limit: timedelta) -> ServiceHealth:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from bedplate.fastapi import BodyLimit, SameOrigin
 from bedplate.fastapi import create_app as create_bedplate_app
+from bedplate.health import probe_worker
 from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.pdf_translator.accounts import sign_in
@@ -35,7 +36,13 @@ def create_app(layer: DataLayer) -> FastAPI:
     if layer.settings.env == "production":
         google.check_production()
     app = create_bedplate_app(
-        layer, identify=sign_in.identify, title=system.title, description=DESCRIPTION
+        layer,
+        identify=sign_in.identify,
+        # Nobody is signed in without Redis, and nothing is uploaded without S3.
+        needed=("redis", "s3"),
+        probes={"worker": probe_worker},
+        title=system.title,
+        description=DESCRIPTION,
     )
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)

@@ -3,6 +3,8 @@
 Nothing here is needed: each part can be installed on an application of one's own.
 """
 
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,13 +15,22 @@ from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.problem import PROBLEM_RESPONSES
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.routing import Route
+from bedplate.health import NEEDED, Probe
 from bedplate.layer import DataLayer
 
 
-def create_app(layer: DataLayer, *, identify: Identify | None = None, **options: Any) -> FastAPI:
+def create_app(
+    layer: DataLayer,
+    *,
+    identify: Identify | None = None,
+    probes: Mapping[str, Probe] = MappingProxyType({}),
+    needed: Collection[str] = (),
+    **options: Any,
+) -> FastAPI:
     """A `FastAPI(**options)` with the layer, its lifespan, problem details and /health.
 
-    `identify` says whose a request is: the tenant and actor of its unit of work.
+    `identify` says whose a request is: the tenant and actor of its unit of work. `probes` are asked
+    by its /health too, which is 503 when one of the services `needed` is down, beside the database.
 
     Its own routes (`@app.get`) may take a unit of work; routers included into it must be
     `bedplate.fastapi.Router`.
@@ -31,5 +42,7 @@ def create_app(layer: DataLayer, *, identify: Identify | None = None, **options:
     app.state.identify = identify
     app.router.route_class = Route
     install_problems(app)
-    app.include_router(health_router({layer.name: layer}))
+    app.include_router(
+        health_router({layer.name: layer}, also={layer.name: probes}, needed={*NEEDED, *needed})
+    )
     return app

@@ -7,7 +7,7 @@ the pool that requests use.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from bedplate.health import Report, check
+from bedplate.health import NEEDED, Probe, Report, check
 from bedplate.layer import DataLayer
 from bedplate.migrations.readiness import SchemaReadiness
 
@@ -27,22 +27,31 @@ _HEADERS = {"Cache-Control": "no-store"}
 def health_router(
     layers: Mapping[str, DataLayer],
     schemas: Mapping[str, SchemaReadiness] = MappingProxyType({}),
+    also: Mapping[str, Mapping[str, Probe]] = MappingProxyType({}),
+    needed: Collection[str] = NEEDED,
 ) -> APIRouter:
     """The three routes, for these layers by the name of their system.
 
-    A system with a schema is ready only when its database has every revision.
+    A system with a schema is ready only when its database has every revision. `also` are further
+    probes of each system, and `needed` the services without which it is not ready.
     """
-    return Probes(layers, schemas).router()
+    return Probes(layers, schemas, also, needed).router()
 
 
 class Probes:
     """One round at a time; who asks meanwhile, or within `FRESH` of its end, gets its reports."""
 
     def __init__(
-        self, layers: Mapping[str, DataLayer], schemas: Mapping[str, SchemaReadiness]
+        self,
+        layers: Mapping[str, DataLayer],
+        schemas: Mapping[str, SchemaReadiness],
+        also: Mapping[str, Mapping[str, Probe]] = MappingProxyType({}),
+        needed: Collection[str] = NEEDED,
     ) -> None:
         self._layers = layers
         self._schemas = schemas
+        self._also = also
+        self._needed = needed
         self._lock = asyncio.Lock()
         self._reports: dict[str, Report] = {}
         self._fresh_until = 0.0
@@ -76,14 +85,17 @@ class Probes:
             return self._reports
 
     async def _check(self, name: str) -> Report:
-        schema = self._schemas.get(name)
-        if schema is None:
-            return await check(self._layers[name])
+        also = dict(self._also.get(name, {}))
+        if (schema := self._schemas.get(name)) is not None:
+            also["migrations"] = _probe_of(schema)
+        return await check(self._layers[name], also=also, needed=self._needed)
 
-        async def probe(_layer: DataLayer) -> None:
-            await schema.require_current()
 
-        return await check(self._layers[name], also={"migrations": probe})
+def _probe_of(schema: SchemaReadiness) -> Probe:
+    async def probe(_layer: DataLayer) -> None:
+        await schema.require_current()
+
+    return probe
 
 
 def _answer(reports: Mapping[str, Report], details: dict[str, Any]) -> JSONResponse:

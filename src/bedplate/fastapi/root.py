@@ -22,6 +22,7 @@ from bedplate.fastapi.hosts import AllowedHosts
 from bedplate.fastapi.lifespan import lifespan
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.schema_gate import SchemaGate
+from bedplate.health import probe_worker
 from bedplate.layer import DataLayer
 from bedplate.migrations.readiness import SchemaReadiness
 from bedplate.project import Project
@@ -57,6 +58,7 @@ def create_root(
     probes = Probes(
         {each.layer.name: each.layer for each in mounted},
         {each.layer.name: each.schema for each in mounted},
+        {each.layer.name: {"worker": probe_worker} for each in mounted if each.system.tasks},
     )
     root.include_router(probes.router())
     _add_index(root, [each.system for each in mounted], probes)

@@ -122,11 +122,12 @@ async def test_P9_a_job_of_the_api_is_run_by_a_worker_process(
     catalogue: Catalogue,
     sample: bytes,
 ) -> None:
-    """Celery's, whose broker is Redis; the job says which process had it."""
+    """Celery's, whose broker is Redis; the job says which process had it, and health sees it."""
     assert kombu_url(bedplate_settings.redis()).startswith(("redis://", "rediss://"))
     made = (await upload(client, sample)).json()["id"]
     with worker_process({**bedplate_variables, **committed.variables()}):
         shown = await _until_final(client, made)
+        await _until_up(client, "worker")
     assert (shown["status"], shown["progress"]) == ("completed", 100)
     ((worker,),) = await catalogue(
         "SELECT worker FROM bedplate.jobs WHERE task = 'pdf_translator.translate_pdf'"
@@ -286,6 +287,16 @@ async def _until_final(client: AsyncClient, translation: str) -> dict[str, Any]:
         if shown["status"] in {"completed", "failed"}:
             return shown
         assert time.monotonic() < deadline, shown
+        await asyncio.sleep(0.1)
+
+
+async def _until_up(client: AsyncClient, service: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = (await client.get("/health")).json()["systems"]["pdf_translator"][service]
+        if found["status"] == "up":
+            return
+        assert time.monotonic() < deadline, found
         await asyncio.sleep(0.1)
 
 

@@ -23,7 +23,7 @@ class Probes:
         self.report = Report({"database": UP, "redis": UP, "relay": UP, **services})
         self.rounds = 0
 
-    async def check(self, _layer: DataLayer) -> Report:
+    async def check(self, _layer: DataLayer, **_options: object) -> Report:
         self.rounds += 1
         return self.report
 
