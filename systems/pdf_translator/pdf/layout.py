@@ -33,7 +33,8 @@ THIN_RULE = 3.0  # points
 FULL_LINE = 0.7
 FEWEST_WORDS = 3
 
-MARKER = re.compile(r"^(?:\(?\w{1,3}[.)]|[-–—])\s")
+# What begins a line of its own: an item of a list, a holder of rights.
+MARKER = re.compile(r"^(?:(?:\(?\w{1,3}[.)]|[-–—])\s|(?:Copyright )?(?:©|\(c\)) )")
 SENTENCE_END = (".", "!", "?", ":", "。", "！", "？")
 DOTS = frozenset(".·…_ ")
 FEWEST_DOTS = 4
@@ -213,7 +214,7 @@ def _belongs(block: Sequence[Line], line: Line, margin: float, rules: "_Rules") 
     if rules.is_between(last, line):
         return False
     leading = (line.baseline - last.baseline) / line.style.size
-    if leading > CLOSE_LEADING and not _flows_on(block, line):
+    if leading > CLOSE_LEADING and not _flows_on(block, line, margin):
         return False
     return not _ends_early(block, line, margin)
 
@@ -230,9 +231,12 @@ def _is_aligned(block: Sequence[Line], line: Line) -> bool:
     return abs(last.box.middle - line.box.middle) <= em
 
 
-def _flows_on(block: Sequence[Line], line: Line) -> bool:
+def _flows_on(block: Sequence[Line], line: Line, margin: float) -> bool:
     last = block[-1]
     right = max(*(each.box.right for each in block), line.box.right)
+    if len(block) == 1 and not last.has_neighbour:
+        # Of two lines alone, the first is always full beside the second.
+        right = max(right, margin)
     is_full = last.box.right > right - NEAR_MARGIN * line.style.size
     return is_full and not last.text().endswith(SENTENCE_END)
 

@@ -130,3 +130,11 @@ def test_turned_and_invisible_text_is_left_to_the_page(tmp_path: Path) -> None:
 
     page = samples.drawn(tmp_path / "turned.pdf", draw)
     assert [block.text for block in blocks_on(page)] == ["to be read"]
+
+
+def test_lines_that_stand_alone_are_not_run_together(standard: Path) -> None:
+    """Who wrote it, the version, each holder of rights: as one they would be no sentence."""
+    texts = [block.text for block in blocks_on(standard, 1)]
+    assert "LSB Workgroup, The Linux Foundation" in texts
+    assert "Version 3.0" in texts
+    assert "Copyright © 1994-2004 Daniel Quinlan" in texts

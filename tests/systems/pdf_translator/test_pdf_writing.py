@@ -8,6 +8,7 @@ import pikepdf
 import pypdfium2 as pdfium
 import pytest
 from PIL import Image, ImageChops
+from reportlab.pdfgen.canvas import Canvas
 
 from systems.pdf_translator.pdf.block import Block, Run
 from systems.pdf_translator.pdf.layout import blocks_of
@@ -171,3 +172,27 @@ def test_the_result_is_a_whole_pdf(tmp_path: Path) -> None:
     target = translated(source, str.upper)
     with pikepdf.open(io.BytesIO(target.read_bytes())) as pdf:
         assert pdf.check_pdf_syntax() == []
+
+
+def test_cells_of_a_table_stay_alike(tmp_path: Path) -> None:
+    """The one that needs a smaller size would else be the only one of it; all keep their rows."""
+
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont("Times-Roman", 10)
+        for row in range(6):
+            canvas.drawString(72, 700 - 12 * row, "short cell" if row else "first cell")
+            canvas.drawString(190, 700 - 12 * row, "the next")
+
+    source = samples.drawn(tmp_path / "cells.pdf", draw)
+    words = {
+        "first cell": "una celda bastante larga",
+        "short cell": "una celda",
+        "the next": "la próxima",
+    }
+    target = translated(source, lambda text: words[text])
+    cells = [block for block in read(target)[0] if block.text.startswith("una celda")]
+    sizes = {round(cell.style.size, 1) for cell in cells}
+    assert len(cells) == 6
+    assert max(sizes) < min(sizes) * 1.01
+    before = [round(block.baselines[0]) for block in read(source)[0]]
+    assert sorted(round(block.baselines[0]) for block in read(target)[0]) == sorted(before)
