@@ -40,7 +40,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache demo-failures demo-lost-file requirements clean faults soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements clean faults soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,7 +96,7 @@ format: $(VENV)/dev.stamp ## put the code in the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache ## every benchmark
+bench: bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search ## every benchmark
 
 bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
 	@$(BIN)/python -m benchmarks.start
@@ -115,6 +115,9 @@ bench-cache: $(VENV)/dev.stamp ## cache hits a second, against redis-py, aiocach
 
 bench-objects: $(VENV)/dev.stamp ## put and get of files, against boto3, obstore and raw HTTP
 	@$(BIN)/python -m benchmarks.objects
+
+bench-search: $(VENV)/dev.stamp ## relevance by words, by meaning and by both; recall of vectors under filters
+	@$(BIN)/python -m benchmarks.search
 
 faults: $(VENV)/dev.stamp ## inject every fault again and again for 30 minutes, with new seeds: MINUTES, SEED
 	@$(BIN)/python -m tests.faults.many --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))

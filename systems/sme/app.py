@@ -10,7 +10,7 @@ from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.sme.intake import MAX_BODY_BYTES
 from systems.sme.models import Base
-from systems.sme.routes import evidence_router
+from systems.sme.routes import evidence_router, search_router
 from systems.sme.seeds import seed
 from systems.sme.settings import SmeSettings
 from systems.sme.tasks import ingest, purge
@@ -29,6 +29,7 @@ def create_app(layer: DataLayer) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
     app.include_router(evidence_router)
+    app.include_router(search_router)
     return app
 
 

@@ -31,21 +31,23 @@ LIST_LENGTH = MAX_LIMIT
 class Searchable:
     """The columns of what is found: a unique key, a `Vector`, a tsvector, each with its index.
 
-    `configuration` is that of the tsvector.
+    `configuration` is that of the tsvector. `comparable` says which vectors may be compared with
+    the question's: those of its model.
     """
 
     key: AnyColumn
     embedding: AnyColumn
     words: AnyColumn
     configuration: str = "english"
+    comparable: Sequence[ColumnElement[bool]] = ()
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: its words, and its vector by the model that the column's are from."""
+    """What is asked: its words, and its vector, which a search by words alone does not need."""
 
     text: str
-    vector: Sequence[float]
+    vector: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _by_meaning(
         Embedded(searchable.key, searchable.embedding),
         question.vector,
         limit=limit,
-        where=where,
+        where=(*where, *searchable.comparable),
         has_policy=has_policy,
     ).subquery("nearest")
     score = (1 - found.c.distance).label("score")

@@ -2,5 +2,6 @@
 
 from systems.sme.repositories.evidence import EvidenceRepository, Standing
 from systems.sme.repositories.ingestion import Ingestion
+from systems.sme.repositories.passages import EvidenceFilter, Passages
 
-__all__ = ["EvidenceRepository", "Ingestion", "Standing"]
+__all__ = ["EvidenceFilter", "EvidenceRepository", "Ingestion", "Passages", "Standing"]
