@@ -1,7 +1,7 @@
 """After 24 hours: files gone, rows told so. The clock is moved by moving every time back."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from httpx import AsyncClient
@@ -11,12 +11,14 @@ from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.errors import NotFoundError, ObjectNotFoundError
 from bedplate.files import stored_files
 from bedplate.files.file_store import NewFile
+from bedplate.files.keys import new_key, prefix_for
 from bedplate.jobs.scheduler import Scheduler
 from bedplate.jobs.worker import Outcome, Worker
 from bedplate.layer import DataLayer
 from systems.pdf_translator import tasks
 from systems.pdf_translator.models.translation import KEPT_FOR
 from systems.pdf_translator.tasks import expire
+from tests.deploy import aws
 from tests.systems.conftest import Catalogue
 from tests.systems.pdf_translator.conftest import upload
 
@@ -159,3 +161,15 @@ async def test_P15_the_job_is_scheduled_every_minute(
     assert len(await scheduler.tick()) == 1
     ((task,),) = await catalogue("SELECT task FROM bedplate.jobs")
     assert task == "pdf_translator.expire"
+
+
+def test_P15_the_buckets_own_rule_is_the_backstop() -> None:
+    """It counts whole days, so it is never before the job; and it is for these files alone."""
+    rules = aws.resource(aws.BUCKET_TEMPLATE, "Files")["LifecycleConfiguration"]["Rules"]
+    (rule,) = [each for each in rules if "ExpirationInDays" in each]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 1)
+    now = datetime.now(UTC)
+    key = new_key(prefix_for("pdf_translator"), now, is_expiring=True)
+    assert key.startswith(rule["Prefix"])
+    for other in (new_key("pdf_translator", now), new_key("librilabs", now, is_expiring=True)):
+        assert not other.startswith(rule["Prefix"])
