@@ -9,8 +9,14 @@ from bedplate.fastapi import SameOrigin
 from bedplate.fastapi import create_app as create_bedplate_app
 from bedplate.layer import DataLayer
 from bedplate.system import System
+from systems.live_agent.live.rooms import Rooms
 from systems.live_agent.models import Base
-from systems.live_agent.routes import accounts_router, members_router, sessions_router
+from systems.live_agent.routes import (
+    accounts_router,
+    live_router,
+    members_router,
+    sessions_router,
+)
 from systems.live_agent.routes.identity import identity_of
 from systems.live_agent.seeds import seed
 from systems.live_agent.settings import LiveAgentSettings
@@ -30,10 +36,12 @@ def create_app(layer: DataLayer) -> FastAPI:
         layer, identify=identity_of, title=system.title, description=DESCRIPTION
     )
     app.state.passwords = Passwords(rounds=settings.bcrypt_rounds)
+    app.state.rooms = Rooms(layer)
     app.add_middleware(SameOrigin)
     app.include_router(accounts_router)
     app.include_router(members_router)
     app.include_router(sessions_router)
+    app.include_router(live_router)
     return app
 
 

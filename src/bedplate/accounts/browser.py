@@ -15,6 +15,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from bedplate.accounts.sessions import LONGEST, WebSession, WebSessions
+from bedplate.accounts.watch import until_ended
 from bedplate.fastapi import DepLayer, HostCookie, Problem
 from bedplate.layer import DataLayer
 
@@ -64,6 +65,12 @@ class BrowserSessions:
         if (token := cookie.read(connection)) is not None:
             await self._sessions(layer).end(token)
         return cookie.forget(connection)
+
+    async def until_ended(self, connection: HTTPConnection, layer: DataLayer) -> None:
+        """Return when this connection's session is no more: for a WebSocket, which outlives it."""
+        token, session = self._cookie(layer).read(connection), await self.find(connection, layer)
+        if token is not None and session is not None:
+            await until_ended(layer, self._sessions(layer), token, session.user_id)
 
     async def end_all(self, layer: DataLayer, user_id: str) -> int:
         """Sign a user out everywhere. Returns how many sessions ended."""

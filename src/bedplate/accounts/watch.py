@@ -16,6 +16,7 @@ from bedplate.layer import DataLayer
 
 # Sessions that are too old end without a word.
 LOOK_EVERY = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(seconds=1)
 
 
 async def until_ended(
@@ -27,10 +28,11 @@ async def until_ended(
     look_every: timedelta = LOOK_EVERY,
 ) -> None:
     """Return when the session of this token, of this user, is no more."""
+    pause = look_every
     async with layer.channels.subscribe(endings_of(user_id)) as heard:
         while True:
             try:
-                async with asyncio.timeout(look_every.total_seconds()):
+                async with asyncio.timeout(pause.total_seconds()):
                     if isinstance(await heard.next(), Lost):
                         continue
             except TimeoutError:
@@ -38,6 +40,9 @@ async def until_ended(
             try:
                 session = await sessions.read(token)
             except RedisUnreachableError:
+                # It may be back already, and only a connection be broken.
+                pause = min(look_every, LOOK_AGAIN)
                 continue
             if session is None or session.user_id != user_id:
                 return
+            pause = look_every

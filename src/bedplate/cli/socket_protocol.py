@@ -39,6 +39,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # A refusal is an answer, too: uvicorn would log that there was none.
+            self.handshake_complete = True
 
     async def run_asgi(self) -> None:
         """As uvicorn's."""

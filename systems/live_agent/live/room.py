@@ -110,7 +110,7 @@ class Room:
     async def _last_events(self, seen: int) -> Sequence[Event]:
         """The last ones, from Redis where it has all that the room has seen."""
         kept = await self._layer.channels.recent(self._place.name, tenant=self._tenant)
-        if kept and kept[-1].position >= seen and _has_no_gap(kept):
+        if kept and kept[-1].position >= seen and _is_complete(kept):
             return [Event.model_validate_json(each.text) for each in kept[-SHOWN_EVENTS:]]
         async with self._layer.reading(tenant=self._tenant) as session:
             return await history.read_last(session, self._session_id, SHOWN_EVENTS)
@@ -201,6 +201,7 @@ class Room:
             seat.close(code, reason)
 
 
-def _has_no_gap(kept: Sequence[Numbered]) -> bool:
-    """Whether Redis has kept every one between its first and its last."""
-    return kept[-1].position - kept[0].position + 1 == len(kept)
+def _is_complete(kept: Sequence[Numbered]) -> bool:
+    """Whether Redis has kept as many as are shown, or all there are, without a gap."""
+    is_enough = len(kept) >= SHOWN_EVENTS or kept[0].position == 1
+    return is_enough and kept[-1].position - kept[0].position + 1 == len(kept)

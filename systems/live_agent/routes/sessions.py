@@ -6,7 +6,9 @@ from typing import Annotated
 from fastapi import Query
 
 from bedplate.fastapi import DepUnitOfWork, Router
-from systems.live_agent.models import Session
+from systems.live_agent.live import history
+from systems.live_agent.live.history import Happened
+from systems.live_agent.models import EventKind, Session
 from systems.live_agent.repositories import Sessions
 from systems.live_agent.routes.identity import DepMember, DepViewer
 from systems.live_agent.schemas import NewSession, PageOut, SessionEnd, SessionOut
@@ -40,18 +42,22 @@ async def show_session(session_id: uuid.UUID, _user: DepViewer, uow: DepUnitOfWo
 
 
 @router.post("/{session_id}/start")
-async def start_session(session_id: uuid.UUID, _user: DepMember, uow: DepUnitOfWork) -> SessionOut:
+async def start_session(session_id: uuid.UUID, user: DepMember, uow: DepUnitOfWork) -> SessionOut:
     """pending becomes active; any other is a 409."""
-    return SessionOut.model_validate(await Sessions(uow.session).start(session_id))
+    session = await Sessions(uow.session).start(session_id)
+    await history.append(uow, Happened(EventKind.START, session.id, user.id))
+    return SessionOut.model_validate(session)
 
 
 @router.post("/{session_id}/end")
 async def end_session(
     session_id: uuid.UUID,
-    _user: DepMember,
+    user: DepMember,
     uow: DepUnitOfWork,
     wanted: SessionEnd | None = None,
 ) -> SessionOut:
-    """active becomes completed, or error; any other is a 409."""
+    """active becomes completed, or error; any other is a 409. Its room is closed."""
     status = (wanted or SessionEnd()).status
-    return SessionOut.model_validate(await Sessions(uow.session).end(session_id, status))
+    session = await Sessions(uow.session).end(session_id, status)
+    await history.append(uow, Happened(EventKind.END, session.id, user.id))
+    return SessionOut.model_validate(session)
