@@ -1,5 +1,7 @@
 """Sign-in with a real OpenID provider on loopback, and the sessions that it begins."""
 
+import asyncio
+import uuid
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,11 +10,12 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from redis.asyncio import Redis
 
-from bedplate.accounts.openid import GOOGLE
+from bedplate.accounts.openid import GOOGLE, Identity
 from bedplate.errors import SettingsError
 from bedplate.layer import DataLayer
 from bedplate.settings import Settings
 from bedplate.system import System
+from systems.pdf_translator.repositories import Users
 from systems.pdf_translator.settings import GoogleSettings
 from tests.integration.accounts.provider import (
     CLIENT_ID,
@@ -201,6 +204,21 @@ async def test_P1_who_takes_over_an_address_keeps_an_account_of_their_own(
         "bob@example.org",
     ]
     assert (await nobody.get("/me")).json()["email"] == "bob@example.org"
+
+
+async def test_P1_two_first_sign_ins_at_once_are_one_user(
+    layer: DataLayer, catalogue: Catalogue
+) -> None:
+    """Two tabs come back from the provider in the same moment: the second finds the first's row."""
+    ada = Identity(GOOGLE, "1", "ada@example.org", "Ada")
+
+    async def come() -> uuid.UUID:
+        async with layer.transaction() as uow:
+            return (await Users(uow.session).sign_in(ada)).id
+
+    found = await asyncio.gather(*(asyncio.create_task(come()) for _ in range(8)))
+    assert len(set(found)) == 1
+    assert len(await catalogue(USERS)) == 1
 
 
 async def test_P8_a_login_survives_a_restart_of_the_api(
