@@ -13,6 +13,7 @@ session that the browser had before.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -46,8 +47,9 @@ class SignIn:
         self._sessions = BrowserSessions(system)
         self._doors: dict[Provider, OpenIdSignIn] = {}
         self.router = APIRouter(prefix="/auth", tags=["accounts"])
-        self.router.get("/google/login", status_code=307)(self._login)
-        self.router.get("/google/callback", status_code=307)(self._callback)
+        redirects = partial(self.router.get, status_code=307, response_class=RedirectResponse)
+        redirects("/google/login")(self._login)
+        redirects("/google/callback")(self._callback)
         self.router.post("/logout", status_code=204)(self._logout)
 
     async def session(self, connection: HTTPConnection, layer: DepLayer) -> WebSession:
