@@ -40,7 +40,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements clean faults soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements lines clean faults soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ demo-lost-file: $(VENV)/dev.stamp ## storage fails in mid commit: advanced-alche
 
 requirements: $(VENV)/dev.stamp ## write each system's requirements.txt from pyproject.toml and constraints.txt
 	@$(BIN)/python tools/requirements.py
+
+lines: $(VENV)/run.stamp ## count the layer's lines, and each system's
+	@$(BIN)/python tools/lines.py
 
 docker:
 	@docker compose version >/dev/null 2>&1 || \

@@ -53,12 +53,14 @@ class ComposeFile:
 
 
 def known_variables(folder: Path) -> set[str]:
-    """What the `.env.example` of a system names; for the file of all systems, librilabs'."""
+    """What the `.env.example` of a system names; for the file of all systems, those of each."""
     example = folder / ".env.example"
-    if not example.is_file():
-        example = LIBRILABS.parent / ".env.example"
+    examples = [example] if example.is_file() else (ROOT / "systems").glob("*/.env.example")
     return {
-        line.lstrip("# ").split("=")[0] for line in example.read_text().splitlines() if "=" in line
+        line.lstrip("# ").split("=")[0]
+        for each in examples
+        for line in each.read_text().splitlines()
+        if "=" in line
     }
 
 

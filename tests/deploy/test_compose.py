@@ -12,6 +12,7 @@ from bedplate.project import Project
 from bedplate.settings import Settings
 from bedplate.urls import DatabaseUrl
 from systems.librilabs.settings import LibriLabsSettings
+from systems.pdf_translator.settings import GoogleSettings, PdfTranslatorSettings
 from tests.deploy.compose import DEPLOY, LIBRILABS, ComposeFile, findings
 from tests.texts import ROOT
 
@@ -149,6 +150,8 @@ def test_L7_compose_gives_only_variables_that_are_read(path: Path, project: Proj
     """A misspelt variable would leave the default in force without a word."""
     known = {str(field.alias) for field in Settings.model_fields.values()}
     known |= LibriLabsSettings.variables()
+    if path == DEPLOY:
+        known |= PdfTranslatorSettings.variables() | GoogleSettings.variables()
     known |= {entry.variable for entry in project.systems} | {"BEDPLATE_SYSTEMS"}
     for name, service in ComposeFile.read(path).built().items():
         assert {*service["environment"]} <= known, name
