@@ -7,7 +7,7 @@ A system is declared once, as a value, and found by `[tool.bedplate.systems]`:
 
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class System:
-    """A backend's name and parts. `migrations` is the folder that holds its `alembic.ini`."""
+    """A backend's name and parts. `migrations` is the folder that holds its `alembic.ini`.
+
+    `extensions` of PostgreSQL that its revisions enable, each with its least version.
+    """
 
     name: str
     title: str
@@ -36,6 +39,7 @@ class System:
     migrations: Path | None = None
     tasks: "Sequence[Task[Any]]" = field(default=())
     seed: "Callable[[UnitOfWork], Awaitable[Sequence[str]]] | None" = None
+    extensions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def load_system(project: Project, entry: SystemEntry) -> System:

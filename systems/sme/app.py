@@ -41,4 +41,6 @@ system = System(
     migrations=Path(__file__).parent,
     tasks=(ingest, purge),
     seed=seed,
+    # With the iterative scan that keeps recall up under filters.
+    extensions={"vector": "0.8"},
 )

@@ -49,4 +49,15 @@ def test_an_unknown_system_is_named(stack: Bedplate) -> None:
     answer = stack.json("doctor", "--consistency", "shop")
     assert not answer["ok"]
     assert "sample" in answer["error"]["hint"]
-    assert stack.call("doctor").returncode == 2
+
+
+def test_without_an_option_it_checks_versions(stack: Bedplate) -> None:
+    """PostgreSQL's, and those of the extensions that a system names; the data is not looked at."""
+    done = stack.call("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "✓ sample: PostgreSQL " in done.stdout
+    assert ", needed 16 or later" in done.stdout
+    (system,) = stack.json("doctor", "sample")["data"]["systems"]
+    assert [each["what"] for each in system["versions"]] == ["PostgreSQL"]
+    assert system["versions"][0]["is_met"]
+    assert "invariants" not in system

@@ -13,14 +13,16 @@ from bedplate.cli.stack import find_stand, find_state, stack_variables
 if TYPE_CHECKING:
     from bedplate.consistency.finding import Finding
     from bedplate.consistency.report import Report, Result
+    from bedplate.doctor.versions import Version
+    from bedplate.project import Project, SystemEntry
 
 # More of one kind say no more.
 SHOWN = 20
 
 
-@declare("doctor", "Say what is wrong with the data, why, and what to do.")
+@declare("doctor", "Say what is wrong with servers and data, why, and what to do.")
 @click.argument("systems", nargs=-1, metavar="[SYSTEM]...")
-@click.option("--consistency", is_flag=True, help="Check every invariant on the live system.")
+@click.option("--consistency", is_flag=True, help="Also check every invariant on the live system.")
 @click.option("--deep", is_flag=True, help="Also read and hash every object that is looked at.")
 @click.option(
     "--limit",
@@ -32,23 +34,53 @@ SHOWN = 20
 def command(
     invocation: Invocation, systems: tuple[str, ...], consistency: bool, deep: bool, limit: int
 ) -> int:
-    """Check; reads only. Exit status 1 when an invariant is broken, 0 with warnings."""
-    if not consistency:
-        raise click.UsageError("say what to examine: bedplate doctor --consistency")
+    """Check versions, with --consistency the data, too; reads only.
+
+    Exit status 1 for a version that is too old and an invariant that is broken, 0 with warnings.
+    """
     stand = find_stand(invocation)
-    names = [stand.project.entry(each).name for each in systems]
-    names = names or [each.name for each in stand.project.systems]
+    entries = [stand.project.entry(each) for each in systems] or list(stand.project.systems)
     variables = stand.environment(stack_variables(stand.project, find_state(invocation, stand)))
-    reports = {
-        name: asyncio.run(_check(name, variables, invocation.output, is_deep=deep, limit=limit))
-        for name in names
-    }
-    failures = sum(len(report.failures) for report in reports.values())
-    invocation.output.result(
-        {"systems": [_as_json(name, report) for name, report in reports.items()]},
-        [line for name, report in reports.items() for line in _lines(name, report)],
-    )
+    failures = 0
+    shown: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for entry in entries:
+        versions = asyncio.run(_read_versions(stand.project, entry, variables))
+        failures += sum(not each.is_met for each in versions)
+        shown.append({"system": entry.name, "versions": [_version(each) for each in versions]})
+        lines += [_version_line(entry.name, each) for each in versions]
+        if consistency:
+            report = asyncio.run(
+                _check(entry.name, variables, invocation.output, is_deep=deep, limit=limit)
+            )
+            failures += len(report.failures)
+            shown[-1] |= _as_json(entry.name, report)
+            lines += _lines(entry.name, report)
+    invocation.output.result({"systems": shown}, lines)
     return 1 if failures else 0
+
+
+async def _read_versions(
+    project: "Project", entry: "SystemEntry", variables: dict[str, str]
+) -> "list[Version]":
+    from bedplate.doctor.versions import read_versions
+    from bedplate.rows.database import Database
+    from bedplate.settings import Settings
+    from bedplate.system import load_system
+
+    needed = {} if entry.target is None else load_system(project, entry).extensions
+    database = Database(Settings.load(entry.name, variables).migration_database())
+    return await read_versions(database, needed)
+
+
+def _version(version: "Version") -> dict[str, Any]:
+    return {**asdict(version), "is_met": version.is_met}
+
+
+def _version_line(system: str, version: "Version") -> str:
+    found = version.found or "is not there"
+    line = f"{system}: {version.what} {found}, needed {version.needed} or later"
+    return f"✓ {line}" if version.is_met else f"✗ {line}\n   Try: {version.hint}"
 
 
 async def _check(
