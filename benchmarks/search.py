@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +50,8 @@ PLACES = (5, 10, 20, 30, 60)
 WEIGHTS = (0.3, 0.5, 0.7, 0.9)
 LANGUAGE = "en"
 
+Embed = Callable[[Sequence[str]], Awaitable[Vectors]]
+
 
 def main() -> None:
     """Start PostgreSQL, measure what is asked for, print tables."""
@@ -84,7 +86,7 @@ async def print_relevance(collection: Collection, variables: Mapping[str, str]) 
     vectors = dict(zip(questions, asked, strict=True))
     async with DataLayer(Settings.load(system.name, variables)) as layer:
         async with layer.transaction() as uow:
-            origins = await store(uow.session, collection)
+            origins = await store(uow.session, collection, embedded)
         async with layer.reading() as session:
             search = Search(session, collection, origins, vectors)
             print(f"\nCISI: {len(origins)} abstracts, {len(questions)} questions")
@@ -151,7 +153,7 @@ class Search:
         return list(dict.fromkeys(self._origins[evidence.id] for _, _, evidence in found))
 
 
-async def store(session: AsyncSession, collection: Collection) -> dict[object, int]:
+async def store(session: AsyncSession, collection: Collection, embed: Embed) -> dict[object, int]:
     """Every abstract as the job of sme would leave it; its number by its id."""
     embedder = load_embedder()
     numbers: dict[object, int] = {}
@@ -182,7 +184,7 @@ async def store(session: AsyncSession, collection: Collection) -> dict[object, i
             for position, cut in enumerate(cuts)
         ]
     await session.flush()
-    vectors = await embedded([str(row["text"]) for row in rows])
+    vectors = await embed([str(row["text"]) for row in rows])
     values = [{**row, "embedding": vector} for row, vector in zip(rows, vectors, strict=True)]
     await session.execute(insert(Passage), values)
     return numbers

@@ -92,6 +92,25 @@ async def test_S10_recall_is_over_95_of_100_also_with_a_filter(
     assert await recall(notes, owner) > 0.95
 
 
+async def test_recall_is_over_95_of_100_under_a_tenants_policy_too(notes: AsyncSession) -> None:
+    """The caller filters by nothing, and the server by row-level security."""
+    for statement in (
+        "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE notes FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON notes USING (owner = current_setting('bedplate.tenant')::int)",
+    ):
+        await notes.execute(text(statement))
+    for owner in (1, 2):
+        await notes.execute(text(f"SET LOCAL bedplate.tenant = '{owner}'"))
+        shares = []
+        for question in some_vectors(ASKED, seed=10):
+            found = await find_nearest(notes, NOTES, question, limit=10, has_policy=True)
+            wanted = expected(question, owner)
+            assert len(found) == len(wanted)
+            shares.append(len({each.key for each in found} & set(wanted)) / len(wanted))
+        assert np.mean(shares) > 0.95
+
+
 async def test_S11_the_order_and_the_distances_are_those_that_numpy_computes(
     notes: AsyncSession,
 ) -> None:

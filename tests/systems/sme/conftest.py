@@ -1,5 +1,6 @@
 """Fixtures of sme's tests: files, and evidence that is added over HTTP."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from httpx import AsyncClient, Response
 from bedplate.jobs.worker import Outcome
 from systems.sme.settings import SmeSettings
 from tests.systems.conftest import Catalogue, RunJob
+from tests.systems.everything import PATIENCE_SECONDS
 
 TABLES = ("evidence", "passages", "bedplate.stored_files", "bedplate.jobs")
 
@@ -62,3 +64,14 @@ async def ingest(client: AsyncClient, run_job: RunJob, added: Response) -> dict[
 async def count_all(catalogue: Catalogue) -> dict[str, int]:
     """How many rows each table has, deleted ones among them."""
     return {table: (await catalogue(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES}
+
+
+async def until_ready(client: AsyncClient, evidence_id: str) -> dict[str, Any]:
+    """Ask until its job, in another process, has embedded all of it; how it stands then."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            shown: dict[str, Any] = (await client.get(f"/evidence/{evidence_id}")).json()
+            assert shown["status"] != "failed", shown
+            if shown["status"] == "ready":
+                return shown
+            await asyncio.sleep(0.1)
