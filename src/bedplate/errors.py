@@ -64,6 +64,9 @@ class BedplateError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            # So that a traceback ends with what to do.
+            self.add_note(hint)
         self.data = data
 
 

@@ -4,15 +4,13 @@
 Refuses to run in production.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bedplate.accounts.passwords import Passwords
 from bedplate.environment import read_environment
 from bedplate.errors import ProductionRefusedError
+from bedplate.seeds import run
 from bedplate.unit_of_work import UnitOfWork
 from systems.live_agent.models import Organization, Role, User
 from systems.live_agent.repositories import Organizations, Users
@@ -53,13 +51,5 @@ async def seed(uow: UnitOfWork) -> Sequence[str]:
     return lines
 
 
-def main() -> int:
-    """As `bedplate seed`, for this system alone; who names it has agreed to it."""
-    command = [sys.executable, "-m", "bedplate.cli.main", "seed", "--yes"]
-    variables = {**os.environ, "BEDPLATE_SYSTEMS": "live_agent"}
-    folder = Path(__file__).parent
-    return subprocess.run(command, cwd=folder, env=variables, check=False).returncode
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("live_agent", seed))

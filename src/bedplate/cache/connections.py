@@ -44,6 +44,16 @@ IDEMPOTENT = frozenset(
 class ShortCommands(Redis):
     """A client that sends an idempotent command once more when its connection broke."""
 
+    # Where its Redis is, for the words of an error; without the password.
+    address = "an unknown address"
+
+    async def ping(self, **options: Any) -> bool:
+        """Whether Redis answers. Raises `RedisUnreachableError`: where it should, what to do."""
+        try:
+            return bool(await super().ping(**options))
+        except (RedisError, OSError) as error:
+            raise _unreachable(self.address, error) from error
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As redis-py's."""
         check_redis(args)
@@ -92,6 +102,8 @@ class RedisPool:
     def __init__(self, url: str, size: int = DEFAULT_SIZE) -> None:
         self._url = url
         self._client = _client(RedisAddress.parse(url), url, size)
+        if isinstance(self._client, ShortCommands):
+            self._client.address = redact(url)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -137,7 +149,10 @@ class RedisPool:
         started = time.perf_counter()
         try:
             await self._client.ping()
+        except RedisUnreachableError:
+            raise
         except (RedisError, OSError) as error:
+            # Of a cluster's client, which is not ours.
             raise _unreachable(self._url, error) from error
         return timedelta(seconds=time.perf_counter() - started)
 

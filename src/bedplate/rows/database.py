@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 from bedplate.errors import BedplateError, TransactionError
 from bedplate.rows.admission import check_role, check_room
@@ -78,6 +83,8 @@ class Database:
         self._connect_timeout = connect_timeout
         self._most_connections = pool_size + max_overflow
         self.engine = self._make_engine(pool_size, max_overflow, pool_timeout, pool_recycle)
+        # Makes sessions that take a connection at their first statement; rows survive a commit.
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         keep_alive(self.engine.sync_engine, trusted_idle)
         hide_values(self.engine.sync_engine)
         if is_behind_pooler and role is not None:
