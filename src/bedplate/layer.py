@@ -31,7 +31,15 @@ from bedplate.jobs.following import Following
 from bedplate.retries import Retries, repeat
 from bedplate.rows.database import Database
 from bedplate.rows.present_rows import RowSession
-from bedplate.rows.tenancy import NO_TERMS, Isolation, Terms, bind, running_as, running_tenant
+from bedplate.rows.tenancy import (
+    NO_TERMS,
+    Isolation,
+    Terms,
+    bind,
+    completed,
+    running_as,
+    running_tenant,
+)
 from bedplate.settings import Settings
 from bedplate.transaction import transact
 from bedplate.transaction_end import discard, uninterrupted
@@ -160,10 +168,11 @@ class DataLayer:
         """A unit of work: committed at the end of the block, rolled back on any exception.
 
         `tenant` and `actor` hold for this transaction only: policies read them, jobs and files
-        carry them. Inside another block of the same task it joins that one: one COMMIT, at the end
-        of the outer; other terms than the outer's are a `TransactionError`.
+        carry them. Inside a task they are by default the job's. Inside another block of the same
+        task it joins that one: one COMMIT, at the end of the outer; other terms than the outer's
+        are a `TransactionError`.
         """
-        return self._transact(Terms(tenant, actor, isolation))
+        return self._transact(completed(Terms(tenant, actor, isolation)))
 
     def owner_transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work as the schema's owner, whom no policy binds: for seeds and repairs.
@@ -198,7 +207,7 @@ class DataLayer:
         if self.current is not None:
             retries = replace(retries, attempts=1)
         return await repeat(
-            lambda: self._transact(retries.terms),
+            lambda: self._transact(completed(retries.terms)),
             lambda uow: function(uow, *args, **kwargs),
             retries,
         )
@@ -215,10 +224,11 @@ class DataLayer:
         session = AsyncSession(
             self._readonly_engine, expire_on_commit=False, sync_session_class=RowSession
         )
-        bind(session.sync_session, Terms(tenant, actor))
+        terms = completed(Terms(tenant, actor))
+        bind(session.sync_session, terms)
         with self.database.translating():
             try:
-                with running_as(tenant):
+                with running_as(terms.tenant):
                     yield session
             finally:
                 await uninterrupted(discard(session))

@@ -7,6 +7,7 @@ Called by `unit_of_work.py`.
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,12 +26,18 @@ async def write(
     tells_log: bool,
 ) -> Mark | None:
     """Insert jobs and messages, at least one of either. Returns the transaction's mark."""
-    values = {}
-    if jobs:
+    values: dict[str, Any] = {}
+    parts = []
+    if len(jobs) == 1:
+        parts.append("job")
+        values |= ledger.encode_one(jobs[0])
+    elif jobs:
+        parts.append("jobs")
         values["jobs"] = ledger.encode(jobs)
     if messages:
+        parts.append("messages")
         values["messages"] = outbox.encode(messages)
-    statement = _insert(bool(jobs), bool(messages), ASSIGN if tells_log else NUMBER_ONLY)
+    statement = _insert(tuple(parts), ASSIGN if tells_log else NUMBER_ONLY)
     return Mark.read((await fetch(session, statement, **values))[0][0])
 
 
@@ -45,15 +52,18 @@ async def read_mark(session: AsyncSession, *, will_write: bool, tells_log: bool)
     return Mark.read((await fetch(session, _select(mark)))[0][0])
 
 
+_INSERTS = {
+    "job": statements.INSERT_ONE.text,
+    "jobs": statements.INSERT.text,
+    "messages": outbox.INSERT.text,
+}
+
+
 # All of it constants, put together once: the rooms' own INSERTs side by side.
 @cache
-def _insert(has_jobs: bool, has_messages: bool, mark: str) -> TextClause:
-    parts = []
-    if has_jobs:
-        parts.append(f"jobs AS ({statements.INSERT.text})")
-    if has_messages:
-        parts.append(f"messages AS ({outbox.INSERT.text})")
-    return text(f"WITH {', '.join(parts)} SELECT {mark}")
+def _insert(parts: tuple[str, ...], mark: str) -> TextClause:
+    inserts = ", ".join(f"{part} AS ({_INSERTS[part]})" for part in parts)
+    return text(f"WITH {inserts} SELECT {mark}")
 
 
 @cache

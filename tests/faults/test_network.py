@@ -5,18 +5,23 @@ import contextlib
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from redis.exceptions import RedisError
+from sqlalchemy import text
 
 from bedplate.delivery.broker import Broker
 from bedplate.delivery.relay import Relay
-from bedplate.errors import BedplateError
+from bedplate.errors import BedplateError, DatabaseUnreachableError
 from bedplate.jobs.ledger import JobState
 from bedplate.layer import DataLayer
+from bedplate.rows.database import Database
+from bedplate.rows.driver import DriverConnection
 from bedplate.rows.ids import new_id
 from bedplate.testing.clones import ScratchDatabase
+from bedplate.urls import DatabaseUrl
 from tests.faults import sample_system as sample
 from tests.faults.look import Look
 from tests.faults.processes import Processes
@@ -39,6 +44,8 @@ OPEN = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND state LIKE 'idle in transaction%'
 """
+
+ONE = text("SELECT 1")
 
 ProxyBefore = Callable[[str], TcpProxy]
 
@@ -221,3 +228,27 @@ async def test_fault_23_on_a_slow_network_that_stalls_work_gets_done(
     assert await past.rows("SELECT count(*) FROM fault_effects") == [4]
     digests = await past.rows("SELECT encode(sha256, 'hex') FROM bedplate.stored_files")
     assert set(digests) == {hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.fault(22, holds="I12", every_run=True)
+async def test_fault_22_a_statement_to_a_server_that_vanished_ends_in_time(
+    faults_database: ScratchDatabase, proxy_before: ProxyBefore
+) -> None:
+    """A relay's, a claim's: nothing tells them that no answer will come. The next one connects."""
+    url = faults_database.url.render()
+    proxy = proxy_before(url)
+    database = Database(DatabaseUrl.parse(proxy.in_url(url)))
+    connection = DriverConnection(database, timeout=timedelta(milliseconds=500))
+    try:
+        assert (await connection.fetch(ONE))[0][0] == 1
+        proxy.vanish()
+        with pytest.raises(DatabaseUnreachableError):
+            await connection.fetch(ONE)
+        assert (await connection.fetch(ONE))[0][0] == 1
+        proxy.vanish()
+        with pytest.raises(DatabaseUnreachableError):
+            async with connection.transaction() as transaction:
+                await transaction.fetch(ONE)
+        assert (await connection.fetch(ONE))[0][0] == 1
+    finally:
+        await connection.close()

@@ -22,8 +22,9 @@ CHANNEL = "bedplate_wake"
 NOTIFY = f"NOTIFY {CHANNEL}"
 # NOTIFY is a transaction of its own: losing one costs a poll, so none waits for the disk.
 RELAX = "SET synchronous_commit = off"
-# The first request goes out at once, those of a busy time together.
-COALESCED = timedelta(milliseconds=2)
+# The first request goes out at once, those of a busy time together: a NOTIFY costs the server and
+# this process about as much as a job does.
+COALESCED = timedelta(milliseconds=5)
 # A server that needs longer than this for a NOTIFY is better left to the relay's poll.
 NOTIFY_TIMEOUT = timedelta(seconds=2)
 # How soon a listener that hears nothing tries again; the relay polls meanwhile.

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from bedplate.delivery.backoff import Backoff
+from bedplate.delivery.progress import KnownLanes
 from bedplate.delivery.wakeup import Listener
 from bedplate.errors import BedplateError, UnreachableError
 from bedplate.jobs import direct_claims, ledger
 from bedplate.jobs.leases import Claim
+from bedplate.jobs.ledger import Lane
 from bedplate.jobs.worker import ProcessExitError, Worker, worker_name
 from bedplate.layer import DataLayer
 from bedplate.rows.driver import DriverConnection
@@ -79,6 +81,9 @@ class DirectWorker:
         self._listener = Listener(self._owner)
         self._name = worker_name()
         self._running: set[asyncio.Task[None]] = set()
+        self._lanes = KnownLanes()
+        # To read them for each claim would double what a claim costs: once for each wake-up.
+        self._may_be_other_lanes = True
         # There may be work, or room for it.
         self._look = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -141,9 +146,10 @@ class DirectWorker:
         claimed: list[Claim] = []
         try:
             claimed = await direct_claims.claim_ready(
-                self._claims, self._queues, self._name, self._lease, limit=limit
+                self._claims, await self._known_lanes(), self._name, self._lease, limit=limit
             )
         except UnreachableError as error:
+            self._may_be_other_lanes = True
             self._to_database.fail(error)
         else:
             self._to_database.succeed()
@@ -151,6 +157,12 @@ class DirectWorker:
             # Without waking anybody: nothing has changed.
             self._room.take(len(claimed) - limit)
         return claimed
+
+    async def _known_lanes(self) -> list[Lane]:
+        if self._may_be_other_lanes:
+            self._may_be_other_lanes = False
+            self._lanes.note(await ledger.ready_lanes(self._claims))
+        return [lane for lane in self._lanes.but(()) if lane.queue in self._queues]
 
     def _begin(self, held: Claim) -> None:
         running = asyncio.create_task(self._run(held), name=str(held.id))
@@ -177,12 +189,16 @@ class DirectWorker:
                 next_at = time.monotonic() + SERVE_INTERVAL.total_seconds()
                 await self._serve()
             await self._listener.wait(self._poll)
-            self._look.set()
+            self._look_anew()
+
+    def _look_anew(self) -> None:
+        self._may_be_other_lanes = True
+        self._look.set()
 
     async def _serve(self) -> None:
         try:
             if await direct_claims.serve(self._duties, self._queues, self._name, self._lease):
-                self._look.set()
+                self._look_anew()
             for rescued in await ledger.rescue_expired(self._duties):
                 log.warning(
                     "A job whose worker or message was lost is offered again, or dead",

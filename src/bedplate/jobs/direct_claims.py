@@ -5,13 +5,14 @@ send nothing of these queues. Both kinds of worker may run at once: whoever clai
 All of it runs as the schema's owner. Called by `direct.py`; the relay reads `SERVED`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import asyncpg
 from sqlalchemy import Column, DateTime, Table, Text, text
 
 from bedplate.jobs.leases import Claim, claim_of
+from bedplate.jobs.ledger import Lane
 from bedplate.rows.driver import AnyConnection, DriverConnection, fetch
 from bedplate.rows.layer_metadata import LAYER_METADATA
 
@@ -31,7 +32,8 @@ CLAIM_TRIES = 3
 CLAIM_READY = text("""
 WITH due AS MATERIALIZED (
     SELECT job.id, job.group_key, job.priority, job.run_at
-      FROM bedplate.ready_lanes() AS lane
+      FROM unnest(CAST(:queues AS text[]), CAST(:priorities AS smallint[]))
+             AS lane (queue, priority)
      CROSS JOIN LATERAL (
          SELECT ready.id, ready.group_key, ready.priority, ready.run_at
            FROM bedplate.jobs AS ready
@@ -48,7 +50,6 @@ WITH due AS MATERIALIZED (
           LIMIT :limit
             FOR UPDATE OF ready SKIP LOCKED
      ) AS job
-     WHERE lane.queue = ANY(CAST(:queues AS text[]))
      ORDER BY job.priority DESC, job.run_at, job.id
      LIMIT :limit
 ), first AS (
@@ -109,20 +110,26 @@ SELECT DISTINCT queue
 
 async def claim_ready(
     connection: DriverConnection,
-    queues: Sequence[str],
+    lanes: Collection[Lane],
     worker: str,
     lease: timedelta,
     *,
     limit: int,
 ) -> list[Claim]:
-    """Take up to `limit` due jobs, by priority, then oldest first.
+    """Take up to `limit` due jobs of these lanes, by priority, then oldest first.
 
     None, although some are due: others take jobs of the same groups just now; ask again later.
     """
-    for _ in range(CLAIM_TRIES):
+    queues, priorities = [lane.queue for lane in lanes], [lane.priority for lane in lanes]
+    for _ in range(CLAIM_TRIES if lanes else 0):
         try:
             rows = await connection.fetch(
-                CLAIM_READY, queues=list(queues), worker=worker, lease=lease, limit=limit
+                CLAIM_READY,
+                queues=queues,
+                priorities=priorities,
+                worker=worker,
+                lease=lease,
+                limit=limit,
             )
         except asyncpg.UniqueViolationError:
             continue

@@ -131,6 +131,15 @@ def encode(pending: Sequence[PendingJob]) -> str:
     return json.dumps(given, default=_as_json)
 
 
+def encode_one(job: PendingJob) -> dict[str, Any]:
+    """A job as the parameters of `statements.INSERT_ONE`."""
+    values = {name: getattr(job, name) for name in PendingJob.__slots__}
+    values["arguments"] = json.dumps(job.arguments, default=_as_json)
+    if job.trace_context is not None:
+        values["trace_context"] = json.dumps(job.trace_context, default=_as_json)
+    return values
+
+
 async def ready_lanes(connection: AnyConnection) -> list[Lane]:
     """Where ready jobs are, due or not."""
     return [Lane(*row) for row in await fetch(connection, statements.READY_LANES)]

@@ -27,6 +27,20 @@ SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.de
 RETURNING id
 """)
 
+# Most transactions enqueue one: without JSON it costs a quarter less, on both sides.
+INSERT_ONE = text("""
+INSERT INTO bedplate.jobs
+       (id, task, queue, priority, arguments, arguments_version, dedup_key, group_key,
+        tenant, actor, trace_context, max_attempts, run_at)
+VALUES (:id, :task, :queue, :priority, :arguments, :arguments_version, :dedup_key, :group_key,
+        :tenant, :actor, :trace_context, :max_attempts,
+        coalesce(CAST(:run_at AS timestamptz), now()))
+    ON CONFLICT (task, dedup_key, tenant)
+ WHERE dedup_key IS NOT NULL AND state IN ('ready', 'sent', 'running')
+    DO NOTHING
+RETURNING id
+""")
+
 # A lane is one priority of one queue. Finding the first one means reading past all that was taken
 # from it and cannot be vacuumed yet, so a relay asks now and then, and not for each batch.
 READY_LANES = text("""

@@ -17,7 +17,7 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -40,6 +40,7 @@ from bedplate.jobs.run import JobRun
 from bedplate.jobs.tasks import Task, TaskRegistry
 from bedplate.layer import DataLayer
 from bedplate.rows.database import Database
+from bedplate.rows.tenancy import working_for
 from bedplate.urls import redact
 
 log = logging.getLogger("bedplate.jobs.worker")
@@ -170,7 +171,7 @@ class Worker:
         job = JobRun(self._layer, held)
         lease = task.lease or self._lease
         body = asyncio.create_task(
-            _run_body(task.function(job, **arguments), held.trace_context), name=str(held.id)
+            _run_body(task.function(job, **arguments), held), name=str(held.id)
         )
         loop = asyncio.get_running_loop()
 
@@ -294,9 +295,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {redact(first)}" if first else type(error).__name__
 
 
-async def _run_body(task: Awaitable[None], context: Mapping[str, str] | None) -> None:
+async def _run_body(task: Awaitable[None], held: Claim) -> None:
     try:
-        with trace.running(context):
+        with trace.running(held.trace_context), working_for(held.tenant, held.actor):
             await task
     except (SystemExit, KeyboardInterrupt) as error:
         # Left alone they would end the loop before the job is handed back.

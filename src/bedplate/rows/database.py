@@ -159,12 +159,15 @@ class Database:
         """A new session; it takes a connection at its first statement. Rows survive a commit."""
         return AsyncSession(self.engine, expire_on_commit=False, sync_session_class=RowSession)
 
-    async def connect(self) -> asyncpg.Connection:
+    async def connect(self, *, command_timeout: timedelta | None = None) -> asyncpg.Connection:
         """A connection of one's own, past the pool and any pooler, as the same user and role.
 
-        For LISTEN, heartbeats and locks; the caller closes it. Raises `DatabaseUnreachableError`.
+        For LISTEN, heartbeats and locks; the caller closes it. A command that takes longer than
+        `command_timeout` raises `TimeoutError`. Raises `DatabaseUnreachableError`.
         """
-        return await self._connect(self._direct_url, is_behind_pooler=False)
+        return await self._connect(
+            self._direct_url, is_behind_pooler=False, command_timeout=command_timeout
+        )
 
     async def ping(self) -> None:
         """One round trip on a pooled connection. Raises as `open` and the pool do."""
@@ -228,8 +231,12 @@ class Database:
     async def _connect_pooled(self, **_dialect_arguments: Any) -> asyncpg.Connection:
         return await self._connect(self.url, is_behind_pooler=self.is_behind_pooler)
 
-    async def _connect(self, url: DatabaseUrl, *, is_behind_pooler: bool) -> asyncpg.Connection:
+    async def _connect(
+        self, url: DatabaseUrl, *, is_behind_pooler: bool, command_timeout: timedelta | None = None
+    ) -> asyncpg.Connection:
         arguments = url.connect_arguments()
+        if command_timeout is not None:
+            arguments["command_timeout"] = command_timeout.total_seconds()
         if self._tls[url] is not None:
             arguments["ssl"] = self._tls[url]
         arguments.setdefault("server_settings", {})["application_name"] = self.application_name

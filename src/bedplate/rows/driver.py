@@ -23,6 +23,8 @@ from sqlalchemy.orm import Session
 from bedplate.rows.database import Database
 
 CLOSE_TIMEOUT = timedelta(seconds=1)
+# None of ours takes a tenth of this, however large the backlog.
+STATEMENT_TIMEOUT = timedelta(seconds=30)
 DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
 
@@ -30,7 +32,9 @@ class DriverConnection:
     """A connection of one's own, on which each statement is its own transaction.
 
     Opened when used, and again after it broke. `is_relaxed`: a commit does not wait for the disk.
-    Only for what costs nothing but a repeat when a crash of the server forgets it.
+    Only for what costs nothing but a repeat when a crash of the server forgets it. A statement that
+    takes longer than `timeout` counts as a connection that broke: a server that has vanished sends
+    no reset.
     """
 
     def __init__(
@@ -39,8 +43,10 @@ class DriverConnection:
         *,
         is_relaxed: bool = False,
         idle_in_transaction: timedelta | None = None,
+        timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._database = database
+        self._timeout = timeout
         self._settings = {"synchronous_commit": "off"} if is_relaxed else {}
         if idle_in_transaction is not None:
             limit_ms = int(idle_in_transaction.total_seconds() * 1000)
@@ -51,7 +57,7 @@ class DriverConnection:
     async def fetch(self, statement: TextClause, **values: Any) -> Sequence[asyncpg.Record]:
         """Every row that the statement returns. Raises `DatabaseUnreachableError`."""
         sql, names = numbered(statement)
-        async with self._turn, self._database.translated():
+        async with self._turn, self._in_time():
             connection = await self._opened()
             rows: list[asyncpg.Record] = await connection.fetch(
                 sql, *(values[name] for name in names)
@@ -61,10 +67,23 @@ class DriverConnection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["DriverTransaction"]:
         """Several statements that commit together. Raises `DatabaseUnreachableError`."""
-        async with self._turn, self._database.translated():
+        async with self._turn, self._in_time():
             connection = await self._opened()
             async with connection.transaction():
                 yield DriverTransaction(connection)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        async with self._database.translated():
+            try:
+                yield
+            except TimeoutError as error:
+                connection, self._connection = self._connection, None
+                if connection is None:
+                    raise
+                connection.terminate()
+                seconds = self._timeout.total_seconds()
+                raise ConnectionError(f"no answer within {seconds:g} s") from error
 
     async def close(self) -> None:
         """Close the connection; what does not close in time is cut off."""
@@ -78,7 +97,7 @@ class DriverConnection:
 
     async def _opened(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            connection = await self._database.connect()
+            connection = await self._database.connect(command_timeout=self._timeout)
             for name, value in self._settings.items():
                 await connection.execute("SELECT set_config($1, $2, false)", name, value)
             self._connection = connection

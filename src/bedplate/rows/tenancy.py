@@ -8,7 +8,7 @@ nothing, behind a transaction pooler, too. Called by `transaction.py`, `layer.py
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import Connection, event, text
@@ -64,6 +64,29 @@ def running_as(tenant: str | None) -> Iterator[None]:
         # By value and not by token: a fixture's end may run in another context than its begin.
         if _tenant.get() == tenant:
             _tenant.set(before)
+
+
+# Whose work this is where a block does not say it: the running job's tenant and actor.
+_work: ContextVar[Terms] = ContextVar("bedplate_work", default=NO_TERMS)
+
+
+@contextmanager
+def working_for(tenant: str | None, actor: str | None) -> Iterator[None]:
+    """Have blocks without a tenant of their own, and the cache outside of blocks, be this one's."""
+    token = _work.set(Terms(tenant, actor))
+    try:
+        with running_as(tenant):
+            yield
+    finally:
+        _work.reset(token)
+
+
+def completed(terms: Terms) -> Terms:
+    """The terms with what the running work says where they name no tenant."""
+    if terms.tenant is not None:
+        return terms
+    work = _work.get()
+    return replace(terms, tenant=work.tenant, actor=terms.actor or work.actor)
 
 
 def isolated(engine: AsyncEngine, terms: Terms) -> AsyncEngine:

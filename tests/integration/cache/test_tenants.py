@@ -117,9 +117,10 @@ async def test_a_job_reads_as_its_tenant(make_layer: MakeLayer) -> None:
     @task(name="tenants.look")
     async def look(job: JobRun) -> None:
         seen.append(await job.cache.get_or_read(KEY, who, ttl=TTL))
+        seen.append(await job.layer.cache.get_or_read(KEY, who, ttl=TTL))
 
     async with layer.transaction(tenant="acme") as uow:
         uow.enqueue(look)
     await drain(layer, [look])
-    assert seen == ["acme"]
+    assert seen == ["acme", "acme"]
     assert await layer.cache.of("acme").get(KEY, str) == "acme"

@@ -192,11 +192,9 @@ async def test_a_priority_goes_first(
     low = await view.enqueue(sample.note, "low")
     high = await view.enqueue(sample.note.with_options(priority=5), "high")
     async with opened(sample_layer) as connection:
-        (first,) = await direct_claims.claim_ready(
-            connection, ["default"], "here:1", MINUTE, limit=1
-        )
-        (second,) = await direct_claims.claim_ready(
-            connection, ["default", "other"], "here:1", MINUTE, limit=5
-        )
+        lanes = await ledger.ready_lanes(connection)
+        assert sorted(lanes) == [("default", 0), ("default", 5)]
+        (first,) = await direct_claims.claim_ready(connection, lanes, "here:1", MINUTE, limit=1)
+        (second,) = await direct_claims.claim_ready(connection, lanes, "here:1", MINUTE, limit=5)
     assert (first.id, second.id) == (high, low)
     assert await worker.run_claimed(first) is Outcome.SUCCEEDED

@@ -5,7 +5,11 @@ from sqlalchemy import text
 
 from bedplate.errors import TransactionError
 from bedplate.jobs import ledger
+from bedplate.jobs.run import JobRun
+from bedplate.jobs.tasks import task
 from bedplate.layer import DataLayer
+from bedplate.testing.draining import drain
+from bedplate.unit_of_work import UnitOfWork
 from tests.integration.unit_of_work.conftest import Outside
 from tests.integration.unit_of_work.test_commit import remember
 
@@ -38,6 +42,31 @@ async def test_a_job_belongs_to_the_tenant_that_enqueued_it(layer: DataLayer) ->
     async with layer.owner_database.engine.connect() as owner:
         job = await ledger.load(owner, job_id)
     assert (job.tenant, job.actor) == ("acme", "ann")
+
+
+async def test_a_plain_block_inside_a_task_is_the_jobs_tenants(layer: DataLayer) -> None:
+    """Code that a task calls need not know that it is called by one; afterwards nobody's again."""
+    seen: list[str] = []
+
+    @task(name="tenant.look")
+    async def look(job: JobRun) -> None:
+        async with job.layer.transaction() as uow:
+            seen.append((await uow.scalars(WHO)).one())
+        async with job.layer.reading() as session:
+            seen.append(str(await session.scalar(WHO)))
+        await job.layer.run(note)
+        async with job.layer.transaction(tenant="bob") as uow:
+            seen.append((await uow.scalars(WHO)).one())
+
+    async def note(uow: UnitOfWork) -> None:
+        seen.append((await uow.scalars(WHO)).one())
+
+    async with layer.transaction(tenant="acme", actor="ann") as uow:
+        uow.enqueue(look)
+    await drain(layer, [look])
+    assert seen == ["acme/ann"] * 3 + ["bob/"]
+    async with layer.transaction() as uow:
+        assert (await uow.scalars(WHO)).one() == "/"
 
 
 async def test_another_tenants_block_cannot_join(layer: DataLayer, outside: Outside) -> None:
