@@ -7,9 +7,11 @@ It limits itself before it looks at the file, and knows no settings and no secre
 is {"done": true} or {"refused": reason, "detail": …}. Started by `sandbox.py`.
 """
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from systems.pdf_translator.pdf.limits import (
     Reason,
     check_beginning,
 )
+
+# prctl(2): the signal that this process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +56,13 @@ def limit_this_process(limits: PdfLimits) -> None:
     _limit(resource.RLIMIT_FSIZE, limits.output_bytes)
     if sys.platform == "linux":  # elsewhere the address space says nothing about memory
         _limit(resource.RLIMIT_AS, limits.memory_bytes)
+        _end_with_parent()
     os.nice(5)
+
+
+def _end_with_parent() -> None:
+    """A worker that is killed takes its child along, which would else go on to its limits."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit(kind: int, value: int) -> None:
@@ -115,7 +126,8 @@ def _write(source: Path, target: Path, limits: PdfLimits) -> None:
 
 
 def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what, ensure_ascii=False) + "\n")
+    # No JSON holds a number without bounds, and no database takes it.
+    sys.stdout.write(json.dumps(what, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

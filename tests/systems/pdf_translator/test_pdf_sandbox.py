@@ -1,7 +1,10 @@
 """Files that were made to hurt, and files that merely are broken: a clear word, and no more."""
 
+import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from PIL import Image
 from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
 from systems.pdf_translator.pdf.sandbox import CHILD, read_pages, write_pages
 from tests.systems.pdf_translator import samples
+from tests.texts import ROOT
 
 LIMITS = PdfLimits(memory_bytes=512 * 1024 * 1024)
 
@@ -132,6 +136,44 @@ async def test_a_child_that_is_killed_ends_in_a_refusal(data_folder: Path) -> No
         async for _ in pages:
             pass
     assert refused.value.reason is Reason.TOO_SLOW
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+
+import psutil
+
+from systems.pdf_translator.pdf.sandbox import read_pages
+
+async def main():
+    async for _ in read_pages(Path(sys.argv[1])):
+        (child,) = psutil.Process().children()
+        print(child.pid, flush=True)
+        child.suspend()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell no child of its parent")
+def test_a_worker_that_is_killed_takes_its_child_along(data_folder: Path) -> None:
+    """Else a file that was made to hurt would go on hurting, up to its limits."""
+    worker = subprocess.run(
+        [sys.executable, "-c", KILLED, str(data_folder / "fhs-3.0.pdf")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert worker.returncode == -signal.SIGKILL
+    left = [psutil.Process(pid) for pid in psutil.pids() if pid == int(worker.stdout)]
+    _, alive = psutil.wait_procs(left, timeout=20)
+    for each in alive:
+        each.kill()
+    assert alive == []
 
 
 async def test_the_child_knows_no_variable_of_ours(
