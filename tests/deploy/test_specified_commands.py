@@ -88,7 +88,7 @@ def test_L23_make_up_migrate_and_seed_run_as_written(
 
 
 @EACH
-def test_L23_alembic_psql_dump_and_restore_run_as_written(
+def test_L23_A15_alembic_psql_dump_and_restore_run_as_written(
     specified: Specified, variables: dict[str, str], tmp_path: Path
 ) -> None:
     """Migrated by plain Alembic, seeded, dumped, restored into another server, and the same."""
@@ -107,6 +107,7 @@ def test_L23_alembic_psql_dump_and_restore_run_as_written(
         terminal.type("bedplate redis-cli ping", "PONG")
         # A superuser's comment and a newer server's settings are no part of what is restored.
         terminal.type(f'{pg_dump} > "$DUMP"')
+        assert f"COPY public.{specified.table} " in (tmp_path / "backup.sql").read_text()
         terminal.type("unset ${!LIBRILABS_*} ${!PDF_TRANSLATOR_*} ${!LIVE_AGENT_*} ${!SME_*}")
         terminal.type("unset ${!PG*} DATABASE_URL REDIS_URL")
         terminal.type(f'eval "$(bedplate -n restored env {specified.system})"')
