@@ -243,7 +243,7 @@ async def test_fault_38_workers_an_hour_early_and_late_keep_their_leases(
         assert (await look.until_state(each, JobState.SUCCEEDED)).attempt == 1
 
 
-@pytest.mark.fault(39, holds="I6", every_run=True)
+@pytest.mark.fault(39, holds="I6")
 async def test_fault_39_each_night_has_one_job_over_leap_day_and_summer_time(
     look: Look, faults_layer: DataLayer, seed: random.Random
 ) -> None:

@@ -71,7 +71,7 @@ def replicas(environment: dict[str, str]) -> "Iterator[Replicas]":
     started.close()
 
 
-@pytest.mark.fault(41, holds="I1", every_run=True)
+@pytest.mark.fault(41, holds="I1")
 async def test_fault_41_six_replicas_migrate_an_empty_database_at_once(
     replicas: Replicas, sample: "System", settings: "Settings", owner: Any
 ) -> None:
