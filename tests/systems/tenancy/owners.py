@@ -77,6 +77,8 @@ async def live_agent(client: AsyncClient, _layer: DataLayer, name: str) -> Owner
     session = await client.post("/sessions", json={"room_name": f"the room of {name}"})
     assert session.status_code == 201, session.text
     ids = {"member_id": str(member.json()["id"]), "session_id": str(session.json()["id"])}
+    started = await client.post(f"/sessions/{ids['session_id']}/start")
+    assert started.status_code == 200, started.text
     return Owner(client, ids, tenant=str(signed_up.json()["organization"]["id"]))
 
 
