@@ -1,6 +1,7 @@
 """Fixtures of pdf_translator's tests: users who are signed in, and S3."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -39,6 +40,14 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         if variable in os.environ:
             monkeypatch.delenv(variable)
     monkeypatch.setenv("PDF_TRANSLATOR_ENGINE", "glossary")
+
+
+@pytest.fixture(autouse=True)
+def _temporary_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a job leaves behind is this test's, and no other run's on the same machine."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 @pytest.fixture
