@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Delete, Table, Update, event, func, inspect, select, update
+from sqlalchemy import Delete, MetaData, Table, Update, event, func, inspect, select, update
 from sqlalchemy.orm import (
     LoaderCallableStatus,
     LoaderCriteriaOption,
@@ -30,6 +30,8 @@ PURGE = "purge"
 T = TypeVar("T")
 
 _tables: set[Table] = set()
+# Of the systems that these are of.
+_metadatas: set[MetaData] = set()
 
 
 class RowSession(Session):
@@ -49,6 +51,7 @@ class RowSession(Session):
 def watch(mixin: type, table: Table) -> None:
     """Hide the deleted rows of this table, which a class below the mixin is mapped to."""
     _tables.add(table)
+    _metadatas.add(table.metadata)
     _watch_sessions(mixin)
 
 
@@ -94,6 +97,10 @@ def _narrow(state: ORMExecuteState, present: _PresentOnly, mixin: type) -> None:
     statement: Any = state.statement
     if not state.is_orm_statement:
         _refuse_bare_tables(state)
+        return
+    mapper = state.bind_mapper
+    if mapper is not None and mapper.registry.metadata not in _metadatas:
+        # Another system's, which deletes no row softly: it pays nothing.
         return
     if state.is_insert and statement.select is None:
         return
