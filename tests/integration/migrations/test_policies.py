@@ -50,10 +50,10 @@ async def test_a_row_of_another_tenant_cannot_be_written(layer: DataLayer) -> No
 
 
 async def test_a_file_belongs_to_its_transactions_tenant(
-    committed: ScratchDatabase, librilabs_settings: Settings, s3_variables: dict[str, str]
+    committed: ScratchDatabase, librilabs_settings: Settings, bedplate_s3: dict[str, str]
 ) -> None:
     """Its pending row, on a connection of its own, as well."""
-    settings = committed.settings(**s3_variables)
+    settings = committed.settings(**bedplate_s3)
     async with DataLayer(settings, name="librilabs") as layer:
         async with layer.transaction(tenant="acme") as uow:
             file = await uow.store_file(b"bytes", NewFile("a.txt"))
