@@ -8,8 +8,10 @@ a process group of its own, which is killed whole when it takes too long or the 
 import asyncio
 import os
 import signal
+import tempfile
 from contextlib import suppress
 from datetime import timedelta
+from typing import IO
 
 from systems.translation.engines import (
     EngineError,
@@ -63,10 +65,15 @@ class Apertium:
         raise PairUnavailableError(self.name, source, target, available)
 
     async def _run(self, bound: timedelta, *arguments: str, text: str = "") -> str:
-        process = await self._start(*arguments)
+        # A file, and no pipe of the loop's: uvloop's are sockets, which the script, by way of
+        # /dev/stdin, cannot open, and then it translates nothing without a word.
+        with tempfile.TemporaryFile() as given:
+            given.write(text.encode())
+            given.seek(0)
+            process = await self._start(given, *arguments)
         try:
             async with asyncio.timeout(bound.total_seconds()):
-                output, errors = await process.communicate(text.encode())
+                output, errors = await process.communicate()
         except TimeoutError:
             raise EngineError(
                 f"{self.program} did not end within {bound.total_seconds():g} s"
@@ -76,14 +83,16 @@ class Apertium:
         if process.returncode != 0:
             reason = errors.decode(errors="replace").strip()[:500]
             raise EngineError(f"{self.program} ended with {process.returncode}: {reason}")
+        if text and not output.strip():
+            raise EngineError(f"{self.program} has answered nothing to a text")
         return output.decode(errors="replace")
 
-    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def _start(self, given: IO[bytes], *arguments: str) -> asyncio.subprocess.Process:
         try:
             return await asyncio.create_subprocess_exec(
                 self.program,
                 *arguments,
-                stdin=asyncio.subprocess.PIPE,
+                stdin=given,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,

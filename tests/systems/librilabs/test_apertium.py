@@ -6,6 +6,7 @@ import shutil
 import pytest
 from httpx import AsyncClient
 
+from bedplate.event_loop import new_loop
 from bedplate.jobs.worker import Outcome
 from systems.translation.apertium import Apertium
 from systems.translation.engines import PairUnavailableError
@@ -31,6 +32,16 @@ async def test_a_text_is_translated_and_keeps_its_form() -> None:
     assert "*" not in translated
     assert translated.count("\n") == TEXT.count("\n")
     assert "\n\n  M" in translated
+
+
+def test_a_text_is_translated_in_a_workers_loop() -> None:
+    """Its pipes are sockets, which the program's script cannot open."""
+    loop = new_loop()
+    try:
+        translated = loop.run_until_complete(Apertium().translate(TEXT, "en", "es"))
+    finally:
+        loop.close()
+    assert "La casa es grande." in translated
 
 
 async def test_text_that_looks_like_apertiums_own_signs_survives() -> None:

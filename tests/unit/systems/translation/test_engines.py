@@ -53,6 +53,15 @@ async def test_the_program_is_started_once_for_a_chunk(program: Path) -> None:
     assert calls == ["-f txt -u eng-spa"]
 
 
+async def test_an_empty_answer_is_no_translation(tmp_path: Path) -> None:
+    """A chunk that became nothing would be stored as done."""
+    silent = _write(
+        tmp_path / "apertium", """#!/bin/sh\n[ "$1" = "-l" ] && echo eng-spa; exit 0\n"""
+    )
+    with pytest.raises(EngineError, match="nothing"):
+        await Apertium(str(silent)).translate("one", "en", "es")
+
+
 async def test_white_space_alone_starts_no_program(program: Path) -> None:
     """There is nothing to translate in it."""
     assert await Apertium(str(program)).translate(" \n\n", "en", "es") == " \n\n"
