@@ -7,9 +7,12 @@ own (`.venv-peers`). `lost_messages.py` is what Redis and workers lose, `lost_fi
 """
 
 import asyncio
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -43,8 +46,14 @@ PREPARE = (
         parent int REFERENCES failure_parents DEFERRABLE INITIALLY DEFERRED
     )
     """,
-    "GRANT ALL ON failure_rows, failure_parents, failure_children TO PUBLIC",
+    "CREATE TABLE failure_books (id int PRIMARY KEY, title text NOT NULL)",
+    "INSERT INTO failure_books SELECT number, 'old' FROM generate_series(0, 199) AS number",
+    "GRANT ALL ON failure_rows, failure_parents, failure_children, failure_books TO PUBLIC",
 )
+READ_BOOK = text("SELECT title FROM failure_books WHERE id = :id")
+RENAME_BOOK = text("UPDATE failure_books SET title = 'new' WHERE id = :id")
+# The peer has those before.
+BOOKS = range(100, 200)
 ORPHAN = text("INSERT INTO failure_children VALUES (1)")
 
 
@@ -73,6 +82,7 @@ async def cases(
             await crash_after_commit(layer, variables, python),
             await relay_by_position(layer),
             await commit_after_answer(layer),
+            await stale_copies(layer, variables, python),
         ]
 
 
@@ -192,6 +202,49 @@ async def commit_after_answer(layer: DataLayer) -> tuple[str, str, str]:
         rows = await connection.scalar(text("SELECT count(*) FROM failure_children"))
     case = "COMMIT fails (FastAPI dependency that commits after its yield)"
     return case, f"{answers[0]} answered, {rows} rows", f"{answers[1]} answered, {rows} rows"
+
+
+async def stale_copies(
+    layer: DataLayer, variables: dict[str, str], python: Path
+) -> tuple[str, str, str]:
+    """A row changes while somebody who has read it before fills the cache."""
+    theirs = await asyncio.to_thread(_keep_stale_copies, variables, python)
+    ours = sum([await _is_stale(layer, number) for number in BOOKS])
+    case = "row changed while another fills the cache (commit, then delete(); cashews)"
+    return (
+        case,
+        f"{theirs} of {len(BOOKS)} copies stale for an hour",
+        f"{ours} of {len(BOOKS)} copies stale",
+    )
+
+
+def _keep_stale_copies(variables: dict[str, str], python: Path) -> int:
+    command = [str(python), str(PEER), "stale-copies"]
+    return int(subprocess.check_output(command, env={**os.environ, **variables}, text=True))
+
+
+async def _is_stale(layer: DataLayer, number: int) -> bool:
+    has_read, is_told = asyncio.Event(), asyncio.Event()
+    key = f"failure:{number}"
+
+    async def read() -> str:
+        async with layer.reading() as session:
+            return str(await session.scalar(READ_BOOK, {"id": number}))
+
+    async def load() -> str:
+        title = await read()
+        has_read.set()
+        await is_told.wait()
+        return title
+
+    reading = asyncio.create_task(layer.cache.get_or_load(key, load, ttl=timedelta(hours=1)))
+    await has_read.wait()
+    async with layer.transaction() as uow:
+        await uow.execute(RENAME_BOOK, {"id": number})
+        uow.invalidate(key)
+    is_told.set()
+    await reading
+    return await layer.cache.get_or_load(key, load, ttl=timedelta(hours=1)) != await read()
 
 
 async def _ask(app: FastAPI) -> int:

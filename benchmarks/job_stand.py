@@ -42,6 +42,7 @@ PEER_PACKAGES = (
     "procrastinate==3.10.0",
     "psycopg[binary,pool]==3.3.9",
     "pgqueuer[asyncpg]==1.6.0",
+    "cashews[redis]==7.6.0",
 )
 
 
@@ -133,13 +134,15 @@ def ours(role: str) -> list[str]:
 
 
 def peers_python() -> Path:
-    """The Python of the peers' environment, which is made when it is not there."""
-    python = PEERS / "bin" / "python"
-    if not python.exists():
+    """The Python of the peers' environment, which is made when it is not there, or another one."""
+    python, made = PEERS / "bin" / "python", PEERS / "packages"
+    wanted = "\n".join(PEER_PACKAGES)
+    if not made.exists() or made.read_text() != wanted:
         print("Making an environment for the other systems …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], check=True)
         install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*install, *PEER_PACKAGES], check=True)
+        made.write_text(wanted)
     return python
 
 

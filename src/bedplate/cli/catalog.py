@@ -33,7 +33,7 @@ COMMANDS = {
     "files": Entry("files", "List, show, sweep and verify the stored files of a system."),
     "jobs": Entry("jobs", "List, show, retry and cancel jobs."),
     "outbox": Entry("outbox", "List, show, retry and drop messages to other servers."),
-    "doctor": Entry("doctor", "Say what is wrong with the data, why, and what to do."),
+    "doctor": Entry("doctor", "Say what is wrong with servers and data, why, and what to do."),
     "relay": Entry("relay", "Tell other servers what was committed."),
     "worker": Entry("worker", "Do the jobs."),
     "serve": Entry("serve", "Serve the API of every system, in one process.", is_hidden=True),
