@@ -11,6 +11,7 @@ from uuid import UUID
 
 from fastapi import Request, Response
 from httpx import AsyncClient, Limits
+from httpx import Response as Answer
 from pydantic import BaseModel
 from sqlalchemy import text
 
@@ -220,8 +221,15 @@ async def test_many_clients_share_one_look_and_hold_no_connection(layer: DataLay
         AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LONG, limits=limits) as client,
         asyncio.TaskGroup() as group,
     ):
-        gets = [group.create_task(client.get(f"/jobs/{jobs[n % 10]}/events")) for n in range(100)]
-        await until(lambda: layer.following.followers == 100)
+        gets: list[asyncio.Task[Answer]] = []
+
+        def all_follow() -> bool:
+            return layer.following.followers == len(gets)
+
+        # As many at a time as there are connections for their first look at the job.
+        while len(gets) < 100:
+            gets += [group.create_task(client.get(f"/jobs/{job}/events")) for job in jobs]
+            await until(all_follow)
         # Each has read once more, when it was told how the job stands.
         await until(lambda: pool.checkedout() == 0)
         assert layer.following.jobs == 10

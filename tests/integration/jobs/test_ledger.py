@@ -88,7 +88,7 @@ async def test_an_older_fence_changes_nothing(layer: DataLayer, change: Change) 
     old = await claim(layer, job_id)
     await claim(layer, job_id)
     before = await load(layer, job_id)
-    with pytest.raises(LeaseLostError, match=f"fence {old}$"):
+    with pytest.raises(LeaseLostError, match=f"(?m)fence {old}$"):
         async with layer.owner_database.engine.begin() as connection:
             await change(connection, job_id, old)
     assert await load(layer, job_id) == before

@@ -13,7 +13,6 @@ import pytest
 
 from tests.docs.session import OURS
 from tests.docs.terminal import Terminal
-from tests.systems.live_agent.schema_summary import README
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "live_agent"
@@ -63,7 +62,7 @@ def test_A14_a_newcomer_gets_to_a_seeded_database(terminal: Terminal) -> None:
     """The page's first commands; by `bedplate` where make would install into this environment."""
     first = ("up", "migrate", "seed", "down")
     for word in first:
-        assert f"\nmake {word}" in README.read_text()
+        assert f"\nmake {word}" in (FOLDER / "README.md").read_text()
     if is_made_by_make():
         lines = [f"make {word}" for word in first]
     else:

@@ -65,6 +65,8 @@ async def test_A13_the_seed_is_a_command_that_reads_a_dotenv(
     committed: ScratchDatabase, tmp_path: Path
 ) -> None:
     """`python -m systems.live_agent.seeds`, twice, and then told that it is in production."""
+    page = (ROOT / "systems" / "live_agent" / "README.md").read_text()
+    assert "\npython -m systems.live_agent.seeds\n" in page
     lines = "".join(f"{name}={value}\n" for name, value in committed.variables().items())
     (tmp_path / ".env").write_text(lines)
     for said in (MADE, SKIPPED):
