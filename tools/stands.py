@@ -175,6 +175,12 @@ def named_server() -> Iterator[Mapping[str, str]]:
 
 
 async def _create_owner(admin: DatabaseUrl, url: DatabaseUrl) -> None:
+    # As managed services have it: an owner may use the extension that only a superuser makes.
+    template = await asyncpg.connect(**admin.with_database("template1").connect_arguments())
+    try:
+        await template.execute("CREATE EXTENSION vector")
+    finally:
+        await template.close()
     connection = await asyncpg.connect(**admin.connect_arguments())
     try:
         for statement in CREATE:

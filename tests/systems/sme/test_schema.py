@@ -42,6 +42,8 @@ async def test_S2_the_migration_enables_pgvector(
     blank_database: ScratchDatabase, stack: Servers
 ) -> None:
     """Where the extension is not there yet, and the owner may make it."""
+    if stack.state is None:
+        pytest.skip("the owner of a server that is named may not drop the extension")
     url = stack.admin.with_database(blank_database.url.database)
     connection = await asyncpg.connect(**url.connect_arguments())
     try:
