@@ -72,7 +72,7 @@ test: $(TESTED) ## run every test; POSTGRES=16, STAND=pgbouncer, PYTHON=python3.
 	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadfile
 
 test-postgres: $(TESTED) ## run the tests that could differ by PostgreSQL: POSTGRES=16
-	@$(BIN)/pytest $(ON_POSTGRES) --ignore-glob='*/test_openapi.py' --ignore-glob='*/test_pdf_*.py' -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest $(ON_POSTGRES) --ignore-glob='*/test_openapi.py' --ignore-glob='*/test_pdf_*.py' --ignore tests/systems/test_together.py -q -n $(WORKERS) --dist loadfile
 
 stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems on every stand; print a table
 	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(STANDS)
