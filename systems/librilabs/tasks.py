@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bedplate.errors import LeaseLostError, NotFoundError
+from bedplate.jobs.run import describe
 from bedplate.jobs.tasks import task
 from bedplate.rows.search import cut_passages
 from systems.librilabs.models import TranslationChunk
@@ -20,8 +21,6 @@ from systems.librilabs.settings import LibriLabsSettings
 
 if TYPE_CHECKING:
     from bedplate.jobs.run import JobRun
-
-LONGEST_ERROR = 500
 
 
 @task(queue="translation", name="librilabs.translate")
@@ -33,10 +32,9 @@ async def translate(job: "JobRun", translation_id: uuid.UUID) -> None:
         # Another worker has the job, or the document was deleted: there is nothing to say.
         raise
     except Exception as error:
-        is_last = job.attempt >= job.max_attempts
         async with job.transaction() as uow:
             work = TranslationWork(uow.session, translation_id)
-            await work.note_failure(_first_line(error), is_last=is_last)
+            await work.note_failure(describe(error), is_last=job.is_last_attempt)
         raise
 
 
@@ -79,7 +77,3 @@ def log_call(path: Path | None, translation_id: uuid.UUID, chunk: int) -> None:
         os.write(descriptor, f"{line}\n".encode())
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0].replace("\0", "")[:LONGEST_ERROR]

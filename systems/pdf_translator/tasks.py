@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bedplate.errors import LeaseLostError, NotFoundError
+from bedplate.jobs.run import describe
 from bedplate.jobs.tasks import task
 from systems.pdf_translator.attempt import Attempt
 from systems.pdf_translator.pdf.limits import PdfRefusedError
@@ -40,8 +41,7 @@ async def translate_pdf(job: "JobRun", translation_id: uuid.UUID) -> None:
     except Exception as error:
         async with job.transaction() as uow:
             work = TranslationWork(uow.session, translation_id)
-            is_last = job.attempt >= job.max_attempts
-            await (work.fail if is_last else work.note_error)(_first_line(error))
+            await (work.fail if job.is_last_attempt else work.note_error)(describe(error))
         raise
 
 
@@ -57,7 +57,3 @@ async def expire(job: "JobRun") -> None:
                     if file_id is not None:
                         await uow.delete_file(file_id)
         is_more = len(expired) == EXPIRED_AT_ONCE
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0].replace("\0", "")[:LONGEST_ERROR]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bedplate.errors import LeaseLostError
+from bedplate.jobs.run import describe
 from bedplate.jobs.tasks import task
 from bedplate.rows import soft_delete
 from bedplate.rows.passages import regconfig_for
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # Some tenths of a second of work: what a kill repeats at most.
 BATCH = 32
 PURGED_AT_ONCE = 500
-LONGEST_ERROR = 500
 
 
 @task(queue="ingestion", name="sme.ingest")
@@ -41,10 +41,9 @@ async def ingest(job: "JobRun", evidence_id: uuid.UUID) -> None:
         async with job.finishing() as uow:
             await Ingestion(uow.session, evidence_id).note_failure(str(error), is_last=True)
     except Exception as error:
-        is_last = job.attempt >= job.max_attempts
         async with job.transaction() as uow:
             work = Ingestion(uow.session, evidence_id)
-            await work.note_failure(_first_line(error), is_last=is_last)
+            await work.note_failure(describe(error), is_last=job.is_last_attempt)
         raise
 
 
@@ -94,7 +93,3 @@ async def purge(job: "JobRun") -> None:
                 if row.file_id is not None:
                     await uow.delete_file(row.file_id)
         is_more = len(gone) == PURGED_AT_ONCE
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0].replace("\0", "")[:LONGEST_ERROR]

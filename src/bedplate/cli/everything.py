@@ -145,21 +145,22 @@ class Everything:
         """At most 12 lines that can be copied."""
         address = f"http://127.0.0.1:{self._port}"
         names, bedplate = self._system_names(), called_as()
-        lines = ["", f"everything  {address}"]
-        lines += [f"{name:<11} {address}/{name}/docs" for name in names[:MOST_SYSTEMS_SHOWN]]
-        return [
-            *lines,
-            f"health      {address}/health",
-            f"database    {bedplate} psql",
-            *self._files_line(),
-            f'a shell     eval "$({bedplate} env)"',
-            f"logs        {bedplate} logs -f",
-            "stop        Ctrl-C",
-        ]
+        shown = {
+            "everything": address,
+            **{name: f"{address}/{name}/docs" for name in names[:MOST_SYSTEMS_SHOWN]},
+            "health": f"{address}/health",
+            "database": f"{bedplate} psql",
+            **self._files(),
+            "a shell": f'eval "$({bedplate} env)"',
+            "logs": f"{bedplate} logs -f",
+            "stop": "Ctrl-C",
+        }
+        width = max(map(len, shown))
+        return ["", *(f"{what:<{width}}  {value}" for what, value in shown.items())]
 
-    def _files_line(self) -> list[str]:
+    def _files(self) -> dict[str, str]:
         url = self._running.state.s3_url if self._running is not None else ""
-        return [f"files       {url}/{BUCKET}"] if url else []
+        return {"files": f"{url}/{BUCKET}"} if url else {}
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -23,6 +23,9 @@ from bedplate.jobs.leases import Claim
 from bedplate.jobs.ledger import JobState
 from bedplate.layer import DataLayer
 from bedplate.unit_of_work import UnitOfWork
+from bedplate.urls import redact
+
+LONGEST_MESSAGE = 500
 
 
 class JobRun:
@@ -47,6 +50,11 @@ class JobRun:
 
     def __repr__(self) -> str:
         return f"<JobRun {self.task} {self.id} attempt {self.attempt} fence {self.fence}>"
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether the job is dead when this attempt fails."""
+        return self.attempt >= self.max_attempts
 
     @property
     def is_finished(self) -> bool:
@@ -139,3 +147,13 @@ class JobRun:
         except LeaseLostError as error:
             self.note_lost(error.data.get("state"))
             raise
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, to be stored: its type and how its message begins, passwords masked.
+
+    The lines after the first hold values: PostgreSQL's DETAIL, pydantic's input, SQL. A NUL, which
+    no text in PostgreSQL holds, is left out.
+    """
+    first = str(error).partition("\n")[0].replace("\0", "")[:LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {redact(first)}" if first else type(error).__name__

@@ -36,12 +36,11 @@ from bedplate.jobs import ledger, statements, trace
 from bedplate.jobs.leases import Claim, Heartbeat, autocommit, claim, put_back
 from bedplate.jobs.ledger import JobState
 from bedplate.jobs.ledger_connection import LedgerConnection
-from bedplate.jobs.run import JobRun
+from bedplate.jobs.run import JobRun, describe
 from bedplate.jobs.tasks import Task, TaskRegistry
 from bedplate.layer import DataLayer
 from bedplate.rows.database import Database
 from bedplate.rows.tenancy import working_for
-from bedplate.urls import redact
 
 log = logging.getLogger("bedplate.jobs.worker")
 
@@ -56,7 +55,6 @@ STOPPING_GRACE = timedelta(milliseconds=500)
 # Seconds to wait for a database that went away under a job, whose end is still to be written; a
 # restart takes less, and the lease bounds it anyhow.
 RECONNECT_PAUSES = (0.1, 0.3, 1.0, 3.0)
-LONGEST_MESSAGE = 500
 
 T = TypeVar("T")
 
@@ -284,15 +282,6 @@ class Worker:
 def worker_name() -> str:
     """How the ledger names this process: `<host>:<pid>`."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def describe(error: BaseException) -> str:
-    """An error for the ledger: its type and the first line of its message, passwords masked.
-
-    The lines after the first hold values: PostgreSQL's DETAIL, pydantic's input, SQL.
-    """
-    first = str(error).partition("\n")[0][:LONGEST_MESSAGE]
-    return f"{type(error).__name__}: {redact(first)}" if first else type(error).__name__
 
 
 async def _run_body(task: Awaitable[None], held: Claim) -> None:

@@ -1,6 +1,6 @@
 """What of an error is kept in the ledger."""
 
-from bedplate.jobs.worker import LONGEST_MESSAGE, describe
+from bedplate.jobs.run import LONGEST_MESSAGE, describe
 
 
 def test_type_and_first_line_are_kept() -> None:
@@ -28,3 +28,8 @@ def test_passwords_in_urls_are_masked() -> None:
 def test_a_long_message_is_cut() -> None:
     """A row is no place for a document."""
     assert len(describe(ValueError("x" * 10_000))) < LONGEST_MESSAGE + 20
+
+
+def test_a_nul_is_left_out() -> None:
+    """No text in PostgreSQL holds one: the error would be lost with it."""
+    assert describe(ValueError("a\0b")) == "ValueError: ab"
