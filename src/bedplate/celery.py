@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -33,7 +32,7 @@ from bedplate.delivery.broker import (
     transport_options,
 )
 from bedplate.delivery.stand_in import StandIn
-from bedplate.errors import BedplateError, RedisUnreachableError
+from bedplate.errors import BedplateError
 from bedplate.event_loop import new_loop, settled_heap
 from bedplate.jobs.tasks import DEFAULT_QUEUE, registry_of
 from bedplate.jobs.worker import Outcome, ProcessExitError, Worker
@@ -58,11 +57,12 @@ def run_worker(
     *,
     settings: Settings | None = None,
     load_settings: Callable[[str], Settings] = Settings.load,
+    on_ready: Callable[[], None] | None = None,
 ) -> int:
     """Work for these systems until told to stop; returns the exit status.
 
     SIGTERM and SIGINT hand running jobs back and end it. `settings` is what all systems share:
-    the broker and the number of children.
+    the broker and the number of children. `on_ready` is called once it takes jobs.
     """
     shared = settings or Settings.load()
     intake.install()
@@ -79,6 +79,13 @@ def run_worker(
     def begin_stop(**_: object) -> None:
         os.close(stop_writer)
 
+    def be_ready(**_: object) -> None:
+        # Health must not miss us while the children open what renews it.
+        asyncio.run(attendance.announce({each.name: load_settings(each.name) for each in systems}))
+        if on_ready is not None:
+            on_ready()
+
+    signals.worker_ready.connect(be_ready, weak=False)
     signals.worker_process_init.connect(begin_child, weak=False)
     signals.worker_process_shutdown.connect(runtime.close, weak=False)
     signals.worker_shutting_down.connect(begin_stop, weak=False)
@@ -272,10 +279,7 @@ class Runtime:
 
     async def _attend(self, system: System) -> None:
         layer = await self._layer_for(system)
-        while True:
-            with suppress(RedisUnreachableError):
-                await attendance.renew(layer.redis.client(), system.name)
-            await asyncio.sleep(attendance.EVERY.total_seconds())
+        await attendance.keep(layer.redis.client(), system.name)
 
     async def _layer_for(self, system: System) -> DataLayer:
         """The open layer, once the database lets it be opened."""

@@ -4,16 +4,37 @@ A job that nobody takes says so only when it is late; this says it before there 
 Celery's workers, read by health.
 """
 
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from bedplate.cache.connections import RedisPool
 from bedplate.errors import RedisUnreachableError
+from bedplate.settings import Settings
 
 EVERY = timedelta(seconds=5)
 # Two renewals may fail before a worker is taken to be gone.
 LASTS = timedelta(seconds=16)
+
+
+async def announce(settings: Mapping[str, Settings]) -> None:
+    """Say it once of each of these systems, by its settings; nothing where Redis is away."""
+    for system, its in settings.items():
+        async with RedisPool.from_settings(its) as pool:
+            with suppress(RedisUnreachableError):
+                await renew(pool.client(), system)
+
+
+async def keep(redis: Redis, system: str) -> None:
+    """Say it again and again, until cancelled; while Redis is away, nothing is said."""
+    while True:
+        with suppress(RedisUnreachableError):
+            await renew(redis, system)
+        await asyncio.sleep(EVERY.total_seconds())
 
 
 async def renew(redis: Redis, system: str) -> None:

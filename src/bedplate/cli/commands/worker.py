@@ -58,19 +58,16 @@ def command(
     # Closed again before the pool forks.
     asyncio.run(wait_until_current(schemas, timedelta(seconds=timeout)))
 
-    def say_ready(**_: object) -> None:
+    def say_ready() -> None:
         lifeline.say_ready(line)
 
     if works_directly:
         return _work_directly(systems, concurrency or DIRECT_CONCURRENCY, queues, say_ready)
-    from celery.signals import worker_ready
-
     from bedplate.celery import run_worker
 
     # Celery warns root of pickle; we accept JSON only.
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
-    worker_ready.connect(say_ready, weak=False)
-    return run_worker(systems, settings=settings)
+    return run_worker(systems, settings=settings, on_ready=say_ready)
 
 
 def _work_directly(
