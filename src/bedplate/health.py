@@ -111,6 +111,9 @@ async def _run(probe: Probe, layer: DataLayer, limit: timedelta) -> ServiceHealt
 
 
 async def _probe_database(layer: DataLayer) -> None:
+    """The pooler that requests go through, and the server past it: a busy pooler is not down."""
+    if layer.database.is_behind_pooler:
+        await layer.database.reach()
     connection = await layer.database.connect()
     try:
         await connection.execute("SELECT 1")

@@ -169,6 +169,13 @@ class Database:
             self._direct_url, is_behind_pooler=False, command_timeout=command_timeout
         )
 
+    async def reach(self) -> None:
+        """Log in as requests do, past the pool but through any pooler, and leave.
+
+        Waits for no turn on a busy pooler's server. Raises `DatabaseUnreachableError`.
+        """
+        (await self._connect_pooled()).terminate()
+
     async def ping(self) -> None:
         """One round trip on a pooled connection. Raises as `open` and the pool do."""
         async with self.translated(), self.engine.connect() as connection:

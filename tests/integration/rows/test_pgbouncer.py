@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from bedplate.errors import DatabaseUnreachableError
+from bedplate.health import check
 from bedplate.layer import DataLayer
 from bedplate.rows.database import Database
 from bedplate.testing.clones import Clones, ScratchDatabase
@@ -157,6 +159,30 @@ async def test_connections_of_ones_own_go_past_the_pooler(
     finally:
         await listener.close()
     assert pooled_layer.owner_database.url == pooled.url
+
+
+async def test_a_pooler_that_is_down_is_not_ready(pooled: ScratchDatabase) -> None:
+    """Every request goes through it, however well the server behind it is."""
+    assert pooled.pooled_url is not None
+    nowhere = SecretStr(replace(pooled.pooled_url, port=1).render())
+    lost = DataLayer(pooled.settings().model_copy(update={"database_url": nowhere}))
+    report = await check(lost)
+    await lost.close()
+    assert report.services["database"].reason == "refused"
+    assert not report.is_ready
+
+
+async def test_a_pooler_whose_connections_are_all_in_use_is_ready(
+    pooled_layer: DataLayer, pooled: ScratchDatabase
+) -> None:
+    """Health must not wait behind the requests, or load takes every replica out of service."""
+    async with AsyncExitStack() as holding:
+        for _ in range(SERVER_CONNECTIONS):
+            session = await holding.enter_async_context(pooled_layer.reading())
+            await session.execute(WHO)
+        report = await check(pooled_layer)
+    assert report.services["database"].is_up
+    assert report.is_ready
 
 
 @pytest.mark.parametrize(
