@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from bedplate.accounts.passwords import Passwords
-from bedplate.fastapi import SameOrigin
+from bedplate.fastapi import BodyLimit, SameOrigin
 from bedplate.fastapi import create_app as create_bedplate_app
 from bedplate.layer import DataLayer
 from bedplate.system import System
@@ -20,6 +20,9 @@ from systems.live_agent.routes import (
 from systems.live_agent.routes.identity import identity_of
 from systems.live_agent.seeds import seed
 from systems.live_agent.settings import LiveAgentSettings
+
+# The longest form, a login with each of its characters escaped, has a quarter of it.
+MAX_BODY_BYTES = 64 * 1024
 
 DESCRIPTION = """\
 Sign an organization up, add its members, open live sessions. You are known by a cookie that the
@@ -37,6 +40,7 @@ def create_app(layer: DataLayer) -> FastAPI:
     )
     app.state.passwords = Passwords(rounds=settings.bcrypt_rounds)
     app.state.rooms = Rooms(layer)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
     app.include_router(accounts_router)
     app.include_router(members_router)

@@ -1,18 +1,14 @@
 """schemathesis against one system: what its OpenAPI says is asked for, right, wrong and in order.
 
-The application is served by uvicorn over a socket, on a layer of the test's own; schemathesis runs
-as its command, in a process beside it. Called by `test_openapi.py` of each system.
+The application is served over a socket (`served(app, **SERVER)`), on a layer of the test's own;
+schemathesis runs as its command, in a process beside it. For `test_openapi.py` of each system.
 """
 
 import asyncio
-import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-
-import uvicorn
-from fastapi import FastAPI
+from typing import Any
 
 # What an answer must keep to; the others judge what a schema should say of a refusal.
 CHECKS = (
@@ -25,30 +21,10 @@ CHECKS = (
 # A stream ends with its job, and none runs here.
 STREAMS = "/events$"
 EXAMPLES = 12
-LONGEST_LINE = 16 << 20
+# A longer line is refused by the server, before there is an application to ask.
+SERVER: dict[str, Any] = {"h11_max_incomplete_event_size": 16 << 20}
 # A traceback of its own may be longer than any report of ours.
 LONGEST = 20_000
-
-
-@asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    """The application's address for the time of the block. Its layer is open already."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_level="error",
-            access_log=False,
-            # A longer line is refused by the server, before there is an application to ask.
-            h11_max_incomplete_event_size=LONGEST_LINE,
-        )
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve([listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def findings(

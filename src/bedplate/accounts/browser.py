@@ -2,6 +2,8 @@
 
     sessions = BrowserSessions("shop")
 
+    router = Router(gate=sessions.require)
+
     @router.get("/me")
     async def me(session: Annotated[WebSession, Depends(sessions.require)]) -> Me: ...
 
@@ -16,7 +18,7 @@ from starlette.requests import HTTPConnection
 
 from bedplate.accounts.sessions import LONGEST, WebSession, WebSessions
 from bedplate.accounts.watch import until_ended
-from bedplate.fastapi import DepLayer, HostCookie, Problem
+from bedplate.fastapi import HostCookie, Problem, get_layer
 from bedplate.layer import DataLayer
 
 
@@ -39,9 +41,12 @@ class BrowserSessions:
         session: WebSession | None = connection.scope[known]
         return session
 
-    async def require(self, connection: HTTPConnection, layer: DepLayer) -> WebSession:
-        """Who asks. Raises a 401 for who is not signed in; without Redis a 503."""
-        session = await self.find(connection, layer)
+    async def require(self, connection: HTTPConnection) -> WebSession:
+        """Who asks: for `Depends`, and a router's `gate`.
+
+        Raises a 401 for who is not signed in; without Redis a 503.
+        """
+        session = await self.find(connection, await get_layer(connection))
         if session is None:
             raise not_signed_in()
         return session

@@ -52,9 +52,12 @@ class SignIn:
         redirects("/google/callback")(self._callback)
         self.router.post("/logout", status_code=204)(self._logout)
 
-    async def session(self, connection: HTTPConnection, layer: DepLayer) -> WebSession:
-        """Who asks. Raises a 401 for who is not signed in; without Redis a 503."""
-        return await self._sessions.require(connection, layer)
+    async def session(self, connection: HTTPConnection) -> WebSession:
+        """Who asks: for `Depends`, and a router's `gate`.
+
+        Raises a 401 for who is not signed in; without Redis a 503.
+        """
+        return await self._sessions.require(connection)
 
     async def identify(self, connection: HTTPConnection) -> RequestIdentity:
         """The same for `create_app`: the user is the actor of the request's unit of work."""

@@ -16,7 +16,7 @@ from bedplate.unit_of_work import UnitOfWork
 from systems.librilabs.models import Translation
 from systems.librilabs.readers import Reader
 from systems.librilabs.repositories import Documents, Translations
-from systems.librilabs.routes.identity import DepReader
+from systems.librilabs.routes.identity import DepReader, identity_of
 from systems.librilabs.schemas import (
     DocumentListed,
     DocumentOut,
@@ -31,7 +31,7 @@ from systems.translation.problems import require_pair
 
 TEXT = "text/plain"
 
-router = Router(prefix="/documents", tags=["documents"])
+router = Router(prefix="/documents", tags=["documents"], gate=identity_of)
 
 
 @router.post("", status_code=201)

@@ -24,7 +24,7 @@ from systems.live_agent.schemas import MemberChange, NewMember, PageOut, UserOut
 
 log = logging.getLogger("live_agent.members")
 
-router = Router(prefix="/members", tags=["members"])
+router = Router(prefix="/members", tags=["members"], gate=BROWSERS.require)
 
 
 async def hash_for(

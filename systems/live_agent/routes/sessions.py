@@ -10,10 +10,10 @@ from systems.live_agent.live import history
 from systems.live_agent.live.history import Happened
 from systems.live_agent.models import EventKind, Session
 from systems.live_agent.repositories import Sessions
-from systems.live_agent.routes.identity import DepMember, DepViewer
+from systems.live_agent.routes.identity import BROWSERS, DepMember, DepViewer
 from systems.live_agent.schemas import NewSession, PageOut, SessionEnd, SessionOut
 
-router = Router(prefix="/sessions", tags=["sessions"])
+router = Router(prefix="/sessions", tags=["sessions"], gate=BROWSERS.require)
 
 
 @router.get("")

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import Query
 
 from bedplate.fastapi import DepLayer, DepUnitOfWork, PageOut, Router
-from systems.pdf_translator.accounts import DepUser
+from systems.pdf_translator.accounts import DepUser, sign_in
 from systems.pdf_translator.models import GlossaryEntry
 from systems.pdf_translator.repositories import GlossaryEntries
 from systems.pdf_translator.schemas import GlossaryIn, GlossaryOut, LanguageCode
 
-router = Router(prefix="/glossary", tags=["glossary"])
+router = Router(prefix="/glossary", tags=["glossary"], gate=sign_in.session)
 
 
 @router.get("")

@@ -10,12 +10,12 @@ from bedplate.fastapi import DepLayer, EventStream, Problem, Router, follow_job
 from bedplate.files import stored_files
 from bedplate.files.object_store import LONGEST_GET_LINK
 from bedplate.layer import DataLayer
-from systems.pdf_translator.accounts import DepUser
+from systems.pdf_translator.accounts import DepUser, sign_in
 from systems.pdf_translator.models import TranslationStatus
 from systems.pdf_translator.repositories import Translations
 from systems.pdf_translator.schemas import TranslationOut
 
-router = Router(prefix="/translations", tags=["translations"])
+router = Router(prefix="/translations", tags=["translations"], gate=sign_in.session)
 
 
 @router.get("/{translation_id}/events", response_class=EventStream)

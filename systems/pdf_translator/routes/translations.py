@@ -8,7 +8,7 @@ from fastapi import File, Form, Query, UploadFile
 from bedplate import new_id
 from bedplate.fastapi import DepLayer, DepUnitOfWork, PageOut, Problem, Router
 from bedplate.files.file_store import NewFile
-from systems.pdf_translator.accounts import DepUser
+from systems.pdf_translator.accounts import DepUser, sign_in
 from systems.pdf_translator.models.translation import KEPT_FOR
 from systems.pdf_translator.pdf.limits import (
     FIRST_BYTES,
@@ -28,7 +28,7 @@ MAX_FILE_BYTES = PdfLimits().size_bytes
 # Room for boundaries, part headers and the language fields beside the largest file.
 MAX_BODY_BYTES = MAX_FILE_BYTES + 64 * 1024
 
-router = Router(prefix="/translations", tags=["translations"])
+router = Router(prefix="/translations", tags=["translations"], gate=sign_in.session)
 
 
 @router.post("", status_code=202)

@@ -1,13 +1,11 @@
 """Over a real server: readers who go away in the middle leave nothing behind."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from fastapi import File, UploadFile
 from fastapi.responses import StreamingResponse
 from sqlalchemy import text
@@ -15,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bedplate.fastapi import DepLayer, DepUnitOfWork, create_app
 from bedplate.layer import DataLayer
+from tests.serving import served
 
 from .conftest import Notes
 
@@ -45,8 +44,8 @@ async def test_fault_30_upload_that_breaks_off_stores_nothing(
         await uow.execute(text("INSERT INTO door_notes (note) VALUES ('half')"))
 
     watched = Watched(app)
-    async with serving(watched) as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(watched) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(
             b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
@@ -76,29 +75,14 @@ async def test_reader_who_leaves_a_stream_frees_its_connection(
         return StreamingResponse(endless())
 
     watched = Watched(app)
-    async with serving(watched) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(watched) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n")
         assert await reader.read(1)
         writer.close()
         await watched.is_done.wait()
     assert await at_rest(layer, notes)
-
-
-@asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """The application behind uvicorn on a free port, on this loop."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="off", log_config=None)
-        server = uvicorn.Server(config)
-        # Its own would take the signals of the test run.
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
 
 
 async def at_rest(layer: DataLayer, notes: Notes) -> bool:

@@ -22,8 +22,7 @@ from bedplate.layer import DataLayer
 from bedplate.rows.ids import new_id
 from bedplate.testing.clones import ScratchDatabase
 from tests.faults.tcp_proxy import TcpProxy
-
-from .test_disconnect import serving
+from tests.serving import served
 
 TENANT = "acme"
 # Nothing here may hang a run; what is awaited comes in milliseconds.
@@ -106,10 +105,10 @@ class Events:
 
 
 @asynccontextmanager
-async def following(port: int, job_id: UUID, query: str = "") -> AsyncIterator[Events]:
+async def following(url: str, job_id: UUID, query: str = "") -> AsyncIterator[Events]:
     """A browser that opened the stream."""
     async with (
-        AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LONG) as client,
+        AsyncClient(base_url=url, timeout=LONG) as client,
         client.stream("GET", f"/jobs/{job_id}/events{query}") as answer,
     ):
         assert answer.status_code == 200
@@ -160,7 +159,7 @@ async def at_rest(layer: DataLayer) -> None:
 async def test_a_browser_sees_each_step_and_is_told_the_end(layer: DataLayer) -> None:
     """That is what the stream is for; by `end` a browser knows not to come back."""
     job_id = await insert(layer)
-    async with serving(app_of(layer)) as port, following(port, job_id) as events:
+    async with served(app_of(layer)) as url, following(url, job_id) as events:
         ready = await events.next()
         await claim(layer, job_id)
         running = await events.next()
@@ -182,10 +181,10 @@ async def test_a_browser_sees_each_step_and_is_told_the_end(layer: DataLayer) ->
 async def test_who_comes_back_gets_what_is_new_and_after_the_end_nothing(layer: DataLayer) -> None:
     """A browser reconnects by itself: it is not to draw the same twice, nor to come for ever."""
     job_id = await insert(layer)
-    async with serving(app_of(layer)) as port:
-        async with following(port, job_id) as events:
+    async with served(app_of(layer)) as url:
+        async with following(url, job_id) as events:
             first = await events.next()
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LONG) as client:
+        async with AsyncClient(base_url=url, timeout=LONG) as client:
             path, seen = f"/jobs/{job_id}/events", {"Last-Event-ID": first["id"]}
             async with client.stream("GET", path, headers=seen) as answer:
                 again = Events(answer.aiter_lines())
@@ -205,7 +204,7 @@ async def test_a_silent_stream_is_kept_open_by_comments(layer: DataLayer) -> Non
     """Proxies cut what says nothing, and the server learns by writing that a client is gone."""
     job_id = await insert(layer)
     app = app_of(layer, heartbeat=timedelta(milliseconds=20))
-    async with serving(app) as port, following(port, job_id) as events:
+    async with served(app) as url, following(url, job_id) as events:
         await events.next()
         assert await events.comment() == ": still here"
         assert await events.comment() == ": still here"
@@ -217,8 +216,8 @@ async def test_many_clients_share_one_look_and_hold_no_connection(layer: DataLay
     pool: Any = layer.database.engine.pool
     limits = Limits(max_connections=None)
     async with (
-        serving(app_of(layer)) as port,
-        AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LONG, limits=limits) as client,
+        served(app_of(layer)) as url,
+        AsyncClient(base_url=url, timeout=LONG, limits=limits) as client,
         asyncio.TaskGroup() as group,
     ):
         gets: list[asyncio.Task[Answer]] = []
@@ -246,8 +245,8 @@ async def test_a_client_that_goes_away_leaves_nothing_running(layer: DataLayer) 
     """Tabs are closed all day: what each left behind would add up."""
     job_id = await insert(layer)
     before = asyncio.all_tasks()
-    async with serving(app_of(layer)) as port:
-        async with following(port, job_id) as events:
+    async with served(app_of(layer)) as url:
+        async with following(url, job_id) as events:
             await events.next()
             assert layer.following.jobs == 1
         await at_rest(layer)
@@ -259,7 +258,7 @@ async def test_a_job_of_another_tenant_is_not_followed(layer: DataLayer) -> None
     """What looks at the jobs is bound by no policy: the tenant must be part of its question."""
     job_id = await insert(layer)
     query = "?tenant=other"
-    async with serving(app_of(layer)) as port, following(port, job_id, query) as events:
+    async with served(app_of(layer)) as url, following(url, job_id, query) as events:
         await events.next()
         await claim(layer, job_id)
         assert await events.next() == {}
@@ -269,7 +268,7 @@ async def test_a_job_of_another_tenant_is_not_followed(layer: DataLayer) -> None
 async def test_streams_end_when_the_process_is_told_to_stop(layer: DataLayer) -> None:
     """Else a deploy waits for the last open tab; a browser that was not told `end` comes back."""
     job_id = await insert(layer)
-    async with serving(app_of(layer)) as port, following(port, job_id) as events:
+    async with served(app_of(layer)) as url, following(url, job_id) as events:
         await events.next()
         layer.following.end()
         assert await events.next() == {}
@@ -278,7 +277,7 @@ async def test_streams_end_when_the_process_is_told_to_stop(layer: DataLayer) ->
 async def test_a_dead_job_ends_its_stream_without_an_end(layer: DataLayer) -> None:
     """What is shown is not final: it may have been queued again, and a browser that asks sees."""
     job_id = await insert(layer)
-    async with serving(app_of(layer)) as port, following(port, job_id) as events:
+    async with served(app_of(layer)) as url, following(url, job_id) as events:
         await events.next()
         async with layer.owner_database.engine.begin() as connection:
             await ledger.cancel(connection, [job_id])
@@ -298,8 +297,8 @@ async def test_a_database_that_was_away_is_looked_at_again(
         far = committed.settings(DATABASE_URL=url, DATABASE_DIRECT_URL=url)
         async with (
             DataLayer(far, name="far") as far_layer,
-            serving(app_of(far_layer)) as port,
-            following(port, job_id) as events,
+            served(app_of(far_layer)) as url,
+            following(url, job_id) as events,
         ):
             await events.next()
             proxy.is_refusing = True

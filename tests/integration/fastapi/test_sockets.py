@@ -4,11 +4,10 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -18,6 +17,7 @@ from bedplate.fastapi import Problem, SameOrigin, Socket, SocketLimits, open_soc
 from bedplate.fastapi.problems import install_problems
 from bedplate.fastapi.sockets import NO_BINARY, TOO_LONG, TOO_OFTEN, TOO_SLOW
 from tests.integration.cache.valkey import until
+from tests.serving import served, serving
 
 PATIENCE_SECONDS = 30
 LIMITS = SocketLimits(text_bytes=1000, waiting_bytes=100_000, burst=20, per_second=0.001)
@@ -69,22 +69,6 @@ def make_app(room: Room) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def serving(room: Room) -> AsyncIterator[tuple[str, uvicorn.Server]]:
-    """As `bedplate serve` does, on this loop."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            make_app(room), lifespan="off", log_config=None, **socket_protocol.options()
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"ws://127.0.0.1:{listener.getsockname()[1]}", server
-        finally:
-            server.should_exit = True
-            await task
-
-
 @pytest.fixture
 async def room() -> Room:
     """An empty room."""
@@ -94,8 +78,13 @@ async def room() -> Room:
 @pytest.fixture
 async def address(room: Room) -> AsyncIterator[str]:
     """Where the room is served."""
-    async with serving(room) as (url, _):
-        yield url
+    async with served(make_app(room)) as url:
+        yield as_socket(url)
+
+
+def as_socket(url: str) -> str:
+    """The same address, for WebSockets."""
+    return url.replace("http", "ws", 1)
 
 
 async def hear(client: ClientConnection) -> str:
@@ -190,13 +179,13 @@ async def test_who_never_reads_again_is_cut_off(
 ) -> None:
     """A closing that nobody takes would keep the connection for ever."""
     monkeypatch.setattr(socket_protocol, "LINGER_SECONDS", 0.2)
-    async with serving(room) as (address, server):
+    async with serving(make_app(room)) as (url, server):
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.setblocking(False)
-        host, port = address.removeprefix("ws://").split(":")
-        await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
-        slow = await connect(f"{address}/room", sock=raw, max_queue=1, close_timeout=0.1)
+        parts = urlsplit(url)
+        await asyncio.get_running_loop().sock_connect(raw, (parts.hostname, parts.port))
+        slow = await connect(f"{as_socket(url)}/room", sock=raw, max_queue=1, close_timeout=0.1)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not room.left:
                 room.say("x" * 9000)
@@ -207,7 +196,10 @@ async def test_who_never_reads_again_is_cut_off(
 
 async def test_a_stop_of_the_server_says_that_it_goes_away(room: Room) -> None:
     """1001: a browser knows to come back, and the room is left in order."""
-    async with serving(room) as (address, server), connect(f"{address}/room") as client:
+    async with (
+        serving(make_app(room)) as (url, server),
+        connect(f"{as_socket(url)}/room") as client,
+    ):
         await client.send("hello")
         assert await hear(client) == "hello"
         server.should_exit = True

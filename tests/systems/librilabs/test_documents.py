@@ -3,9 +3,11 @@
 import asyncio
 import itertools
 import json
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.fastapi import SignedCookie, digest
 from bedplate.layer import DataLayer
+from bedplate.system import System
 from systems.librilabs.models import MAX_FILE_BYTES, Document, User
 from systems.librilabs.readers import OwnerMissingError, Reader
 from systems.librilabs.repositories import Documents, Translations
 from systems.librilabs.uploads import MAX_BODY_BYTES, Upload
+from tests.serving import send_half, served
 from tests.systems.conftest import Catalogue
 from tests.systems.librilabs.conftest import ask_for, count_all, upload, upload_id
 
@@ -290,6 +294,17 @@ async def test_L19_a_bad_cookie_gets_401_and_stores_nothing(
         # Forgotten, so that the next request is a new reader's.
         assert "Max-Age=0" in refused.headers["set-cookie"]
     assert await count_all(catalogue) == before
+
+
+async def test_L19_a_bad_cookie_is_refused_before_the_file_is_read(
+    layer: DataLayer, bedplate_system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it is sent, more than memory takes: it fills no disk, and no answer waits for it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    async with served(bedplate_system.create_app(layer)) as address:
+        bad = {"Cookie": "librilabs_session=x"}
+        status, problem = await send_half(f"{address}/documents", bad)
+    assert (status, problem["code"]) == (401, "session_invalid")
 
 
 async def test_the_first_request_sets_a_cookie_and_the_database_keeps_its_digest(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
+from systems.live_agent.app import MAX_BODY_BYTES
 from tests.systems.conftest import Catalogue
 from tests.systems.live_agent.conftest import PASSWORD, Join, log_in, me, open_session, sign_up
 
@@ -22,6 +23,12 @@ async def test_A16_an_organization_signs_up_with_its_admin(
     ((hashed,),) = await catalogue("SELECT hashed_password FROM users")
     assert hashed.startswith("$2b$")
     assert hashed not in str(made)
+
+
+async def test_A16_a_form_that_is_too_long_is_not_read(client: AsyncClient) -> None:
+    """Whoever signs up is nobody yet, and must not fill the memory."""
+    answer = await client.post("/auth/signup", content=b" " * (MAX_BODY_BYTES + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "content_too_large")
 
 
 async def test_A16_login_lets_in_and_logout_ends_it_at_once(

@@ -7,18 +7,17 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-import uvicorn
 from httpx import AsyncClient
 from websockets.exceptions import ConnectionClosed
 
 from bedplate.cache.presence import Place, Presence, Present
-from bedplate.cli import socket_protocol
 from bedplate.layer import DataLayer
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
 from systems.live_agent.live import room as room_module
 from systems.live_agent.live.history import channel_of
 from tests.integration.cache.valkey import until
+from tests.serving import served
 from tests.systems.conftest import Catalogue
 from tests.systems.live_agent.browsers import Browser, Live, People
 
@@ -27,26 +26,10 @@ SELECT kind FROM session_events WHERE session_id = $1::uuid ORDER BY position
 """
 
 
-@contextlib.asynccontextmanager
-async def serving(system: System, layer: DataLayer) -> AsyncIterator[str]:
-    """The system as `bedplate serve` serves it, on this loop: its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            system.create_app(layer), lifespan="off", log_config=None, **socket_protocol.options()
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await task
-
-
 @pytest.fixture
 async def first(layer: DataLayer, bedplate_system: System) -> AsyncIterator[str]:
     """One API server with its own layer."""
-    async with serving(bedplate_system, layer) as url:
+    async with served(bedplate_system.create_app(layer)) as url:
         yield url
 
 
@@ -57,7 +40,7 @@ async def second(
     """Another one, which shares nothing with the first but the servers."""
     async with (
         DataLayer(bedplate_database.settings(), name="live_agent") as other,
-        serving(bedplate_system, other) as url,
+        served(bedplate_system.create_app(other)) as url,
     ):
         yield url
 

@@ -9,7 +9,8 @@ from httpx import AsyncClient
 from bedplate.layer import DataLayer
 from bedplate.system import System
 from tests.integration.accounts.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT, LocalProvider
-from tests.systems.fuzz import STREAMS, findings, served
+from tests.serving import served
+from tests.systems.fuzz import SERVER, STREAMS, findings
 
 # Signed out, all that follows would be answered with 401.
 WITHOUT = f"{STREAMS}|/auth/logout$"
@@ -30,6 +31,6 @@ async def test_answers_are_those_that_the_openapi_describes(
     layer: DataLayer, bedplate_system: System, client: AsyncClient, tmp_path: Path
 ) -> None:
     """No 5xx, no status, header or body that is not described, over every route; Ada asks."""
-    async with served(bedplate_system.create_app(layer)) as address:
+    async with served(bedplate_system.create_app(layer), **SERVER) as address:
         found = await findings(address, tmp_path, dict(client.cookies), without=WITHOUT)
     assert found is None, found

@@ -1,7 +1,9 @@
 """Uploads, and what is read of a translation while nobody works on it."""
 
+import tempfile
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from httpx import AsyncClient
@@ -11,6 +13,7 @@ from bedplate.layer import DataLayer
 from bedplate.system import System
 from systems.pdf_translator.pdf.limits import PdfLimits
 from systems.pdf_translator.routes import translations as routes
+from tests.serving import send_half, served
 from tests.systems.conftest import Catalogue, NewClient
 from tests.systems.pdf_translator.conftest import assert_problem, count_all, enter, upload
 
@@ -191,6 +194,16 @@ async def test_who_is_not_signed_in_is_told_so(
     ):
         assert assert_problem(answer, 401) == "not_signed_in"
     assert await catalogue(FILES) == []
+
+
+async def test_who_is_not_signed_in_is_told_before_the_file_is_read(
+    layer: DataLayer, bedplate_system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it is sent, more than memory takes: it fills no disk, and no answer waits for it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    async with served(bedplate_system.create_app(layer)) as address:
+        status, problem = await send_half(f"{address}/translations")
+    assert (status, problem["code"]) == (401, "not_signed_in")
 
 
 async def test_another_site_cannot_upload_with_my_cookie(
