@@ -18,6 +18,7 @@ from bedplate.errors import BedplateError, CommitUnknownError, DatabaseUnreachab
 from bedplate.fastapi import DepUnitOfWork, create_app
 from bedplate.layer import DataLayer
 from bedplate.rows.ids import new_id
+from bedplate.rows.transaction_id import ASSIGN, Mark, Status, read_status
 from bedplate.testing.clones import ScratchDatabase
 from bedplate.unit_of_work import UnitOfWork
 from tests.faults.look import Look
@@ -29,6 +30,7 @@ from tests.faults.tcp_proxy import TcpProxy
 NOTES = "SELECT note FROM fault_orders ORDER BY note"
 # The answer's tag, which stands in no other answer.
 COMMITTED = b"COMMIT\0"
+LOST_ORDER = "INSERT INTO fault_orders (id, note) VALUES (gen_random_uuid(), 'lost')"
 PROMPT = timedelta(milliseconds=500)
 
 
@@ -239,6 +241,26 @@ async def test_fault_24_a_server_that_ends_in_mid_commit_loses_nothing(
     await load.check(own_postgres.owner_url())
 
 
+@pytest.mark.fault(24, holds="I2 I14")
+async def test_fault_24_a_number_that_was_given_anew_is_not_believed(
+    own_postgres: OwnPostgres,
+) -> None:
+    """Lost in a crash, its number another's; and a second crash hides where the first ended."""
+    await own_postgres.make_sample()
+    mark = await _lose_a_transaction(own_postgres)
+    # The server may just have written its log by itself; then it knows the number.
+    while await _status(own_postgres, mark) is Status.ABORTED:
+        mark = await _lose_a_transaction(own_postgres)
+    await own_postgres.run(*["SELECT pg_current_xact_id()"] * 20, "CHECKPOINT")
+    (by_number,) = await _fetch(own_postgres, f"SELECT pg_xact_status('{mark.xid}'::xid8)")
+    assert by_number == "committed"
+    assert await _status(own_postgres, mark) is Status.UNKNOWN
+    await asyncio.to_thread(own_postgres.stop_at_once)
+    await asyncio.to_thread(own_postgres.up)
+    assert await _status(own_postgres, mark) is Status.UNKNOWN
+    assert await _fetch(own_postgres, NOTES) == []
+
+
 @pytest.mark.fault(25, holds="I1 I2 I14")
 async def test_fault_25_a_killed_backend_restarts_the_server_and_loses_nothing(
     own_postgres: OwnPostgres,
@@ -290,6 +312,35 @@ async def test_fault_26_a_failover_keeps_what_was_acknowledged(
         await load.check(replica.owner_url())
     finally:
         assert replica.stop()
+
+
+async def _lose_a_transaction(server: OwnPostgres) -> Mark:
+    """End the server before the transaction has reached its disk, and start it again."""
+    connection = await asyncpg.connect(server.owner_url())
+    await connection.execute("BEGIN")
+    mark = Mark.read(await connection.fetchval(f"SELECT {ASSIGN}"))
+    assert mark is not None
+    await connection.execute(LOST_ORDER)
+    await asyncio.to_thread(server.stop_at_once)
+    connection.terminate()
+    await asyncio.to_thread(server.up)
+    return mark
+
+
+async def _status(server: OwnPostgres, mark: Mark) -> Status:
+    connection = await asyncpg.connect(server.owner_url())
+    try:
+        return await read_status(connection, mark)
+    finally:
+        await connection.close()
+
+
+async def _fetch(server: OwnPostgres, query: str) -> list[object]:
+    connection = await asyncpg.connect(server.owner_url())
+    try:
+        return [row[0] for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
 
 
 async def _kill_a_backend(layer: DataLayer) -> None:

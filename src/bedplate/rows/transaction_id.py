@@ -3,9 +3,10 @@
 A transaction that wrote has a number (xid8); asked by it on another connection, the server says
 whether it was committed. With care: after a crash the server gives numbers anew whose transactions
 had not reached its disk, and so does a replica that was promoted; "committed" is then said of
-somebody else. So the number is read together with how far the log was, its timeline and its last
-checkpoint: a recovery ends with a checkpoint, and one that lies before our own writes has lost
-them. Called by `unit_of_work.py` and `commit.py`.
+somebody else. So the number is read together with the log's timeline and with the time since when
+the server counts: a recovery begins both counting and numbers anew. Where the log was would not
+do: of two recoveries the second ends behind what the first had lost. Called by `unit_of_work.py`
+and `commit.py`.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from typing import Self
 
 import asyncpg
 
-# Text, so that one column holds it all. In a CASE: a function that writes no log has no position.
-MARK = """
-concat_ws(' ', {number}, pg_current_wal_insert_lsn(),
-          left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
-          (pg_control_checkpoint()).checkpoint_lsn)
-"""
+# The counters of the background writer are the server's own: a clean stop keeps them, a crash does
+# not, whether it took the whole server or one backend.
+LINEAGE = """left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || ' ' ||
+          extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())"""
+# Text, so that one column holds it all.
+MARK = f"concat_ws(' ', {{number}}, {LINEAGE})"
 # Gives the transaction a number if it has none.
 ASSIGN = MARK.format(number="pg_current_xact_id()")
 # The number is left out as long as nothing was written.
@@ -32,12 +33,7 @@ SELECT pg_is_in_recovery() AS is_replica,
        pg_xact_status(CAST(CAST($1 AS text) AS xid8)) AS status
 """
 
-# Whether the last recovery ended before `$1`, or the log goes another way than `$2` since.
-READ_EVIDENCE = """
-SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline,
-       (pg_control_checkpoint()).checkpoint_lsn::text AS checkpoint,
-       (pg_control_checkpoint()).checkpoint_lsn <= CAST(CAST($1 AS text) AS pg_lsn) AS is_before
-"""
+READ_LINEAGE = f"SELECT {LINEAGE}"
 
 # As the login role: the application's may not end a connection of its own user.
 AS_LOGIN_ROLE = "SET ROLE NONE"
@@ -61,12 +57,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A transaction's number, and where the log was when it was read, after its writes."""
+    """A transaction's number, and the lineage of numbers that it is of, if the server tells it."""
 
     xid: str
-    position: str | None = None
-    timeline: str | None = None
-    checkpoint: str | None = None
+    lineage: str | None = None
 
     @classmethod
     def read(cls, mark: str) -> Self | None:
@@ -74,7 +68,7 @@ class Mark:
         parts = mark.split()
         if len(parts) == 1:
             return cls(parts[0])
-        return cls(*parts) if len(parts) == 4 else None
+        return cls(parts[0], " ".join(parts[1:])) if len(parts) == 3 else None
 
 
 async def read_status(connection: asyncpg.Connection, mark: Mark) -> Status:
@@ -95,12 +89,7 @@ async def read_status(connection: asyncpg.Connection, mark: Mark) -> Status:
 
 async def _is_same(connection: asyncpg.Connection, mark: Mark) -> bool:
     """Whether the number cannot have been given a second time."""
-    if mark.position is None:
-        return False
-    now = await connection.fetchrow(READ_EVIDENCE, mark.position)
-    if now["timeline"] != mark.timeline:
-        return False
-    return now["checkpoint"] == mark.checkpoint or not now["is_before"]
+    return mark.lineage is not None and mark.lineage == await connection.fetchval(READ_LINEAGE)
 
 
 async def end_waiting(connection: asyncpg.Connection, mark: Mark) -> None:
