@@ -27,7 +27,7 @@ from bedplate.failpoints import VARIABLE
 from tests.texts import ROOT
 
 # A bound for failure only; nothing waits this long when all is well.
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=60)
 POLL_SECONDS = 0.01
 SAMPLE = "tests.faults.sample_system"
 SHOWN_LINES = 40
