@@ -29,7 +29,7 @@ async def write(
     values: dict[str, Any] = {}
     parts = []
     if len(jobs) == 1:
-        parts.append("job")
+        parts.append("job" if jobs[0].dedup_key is None else "job_once")
         values |= ledger.encode_one(jobs[0])
     elif jobs:
         parts.append("jobs")
@@ -54,6 +54,7 @@ async def read_mark(session: AsyncSession, *, will_write: bool, tells_log: bool)
 
 _INSERTS = {
     "job": statements.INSERT_ONE.text,
+    "job_once": statements.INSERT_ONE_ONCE.text,
     "jobs": statements.INSERT.text,
     "messages": outbox.INSERT.text,
 }

@@ -104,12 +104,14 @@ async def test_I1_finds_a_constraint_that_is_gone_and_one_that_was_never_validat
 ) -> None:
     """What refuses wrong rows must be there to refuse them."""
     await owner.execute("DROP INDEX bedplate.uq_jobs_tenant_dedup_key_live")
-    await owner.execute("ALTER TABLE bedplate.jobs DROP CONSTRAINT ck_jobs_progress")
+    await owner.execute("ALTER TABLE bedplate.outbox DROP CONSTRAINT ck_outbox_dead")
+    await owner.execute("ALTER TABLE bedplate.jobs DISABLE TRIGGER ck_jobs_row")
     await owner.execute("ALTER TABLE fault_orders ADD CHECK (note <> '') NOT VALID")
     found = await findings(spoilt_layer, 1)
     assert {each.subject for each in found} == {
         "uq_jobs_tenant_dedup_key_live in the schema bedplate",
-        "ck_jobs_progress in the schema bedplate",
+        "ck_outbox_dead in the schema bedplate",
+        "ck_jobs_row in the schema bedplate",
         "constraint fault_orders_note_check on fault_orders",
     }
 

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, UniqueConstraint, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate.consistency.finding import Checked, Finding, Rule, Subject, apply_rules
-from bedplate.rows.layer_metadata import LAYER_METADATA
+from bedplate.rows.layer_metadata import LAYER_METADATA, TRIGGERS
 
 # Every column that refers to a stored file, whatever table it is in.
 REFERENCES = text("""
@@ -57,6 +57,12 @@ SELECT relname
   FROM pg_class
  WHERE relnamespace = 'bedplate'::regnamespace
    AND relkind IN ('i', 'r')
+ UNION
+SELECT tgname
+  FROM pg_trigger
+  JOIN pg_class AS class ON class.oid = tgrelid
+ WHERE class.relnamespace = 'bedplate'::regnamespace
+   AND tgenabled IN ('O', 'A')
 """)
 NOT_DURABLE = text("""
 SELECT 'setting ' || name AS subject,
@@ -213,12 +219,12 @@ async def _references(
 
 
 def _expected_names(connection: AsyncConnection) -> set[str]:
-    """Tables, indexes and constraints of the layer, as its Table objects name them."""
+    """Tables, indexes, triggers and constraints of the layer, as its Table objects name them."""
     preparer = connection.dialect.identifier_preparer
     names = set()
     for table in LAYER_METADATA.tables.values():
         names.add(table.name)
-        names |= {str(each.name) for each in table.indexes}
+        names |= {str(each.name) for each in table.indexes} | table.info.get(TRIGGERS, set())
         names |= {
             str(preparer.format_constraint(each))
             for each in table.constraints

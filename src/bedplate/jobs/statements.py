@@ -27,7 +27,8 @@ SELECT r.id, r.task, r.queue, r.priority, r.arguments, r.arguments_version, r.de
 RETURNING id
 """)
 
-# Most transactions enqueue one: without JSON it costs a quarter less, on both sides.
+# Most transactions enqueue one: without JSON it costs a quarter less, on both sides; and without a
+# dedup key there is nothing to conflict with, which is a quarter again of what the server needs.
 INSERT_ONE = text("""
 INSERT INTO bedplate.jobs
        (id, task, queue, priority, arguments, arguments_version, dedup_key, group_key,
@@ -35,10 +36,12 @@ INSERT INTO bedplate.jobs
 VALUES (:id, :task, :queue, :priority, :arguments, :arguments_version, :dedup_key, :group_key,
         :tenant, :actor, :trace_context, :max_attempts,
         coalesce(CAST(:run_at AS timestamptz), now()))
+""")
+INSERT_ONE_ONCE = text(f"""
+{INSERT_ONE.text.strip()}
     ON CONFLICT (task, dedup_key, tenant)
  WHERE dedup_key IS NOT NULL AND state IN ('ready', 'sent', 'running')
     DO NOTHING
-RETURNING id
 """)
 
 # A lane is one priority of one queue. Finding the first one means reading past all that was taken

@@ -1,6 +1,6 @@
 """The table bedplate.jobs: one row is one job, and the row *is* the job.
 
-Which columns each state has, kept by the CHECK constraints below:
+Which columns each state has, kept by the trigger (its function is of revision 0009):
 
     state      lease_until                        worker  finished_at
     ready      –                                  –       –
@@ -22,7 +22,6 @@ from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     DateTime,
     Index,
@@ -35,7 +34,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from bedplate.rows.layer_metadata import CHURN, LAYER_METADATA, keep_to_tenant_or_nobody
+from bedplate.rows.layer_metadata import (
+    CHURN,
+    LAYER_METADATA,
+    keep_by_trigger,
+    keep_to_tenant_or_nobody,
+)
 
 
 class JobState(StrEnum):
@@ -83,23 +87,6 @@ jobs = Table(
     Column("last_error", Text),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("finished_at", _TIME),
-    CheckConstraint(
-        "state IN ('ready', 'sent', 'running', 'succeeded', 'dead', 'cancelled')", name="state"
-    ),
-    CheckConstraint("(state IN ('sent', 'running')) = (lease_until IS NOT NULL)", name="deadline"),
-    CheckConstraint(
-        "(state IN ('succeeded', 'dead', 'cancelled')) = (finished_at IS NOT NULL)", name="finish"
-    ),
-    CheckConstraint(
-        "CASE state WHEN 'running' THEN worker IS NOT NULL"
-        " WHEN 'ready' THEN worker IS NULL WHEN 'sent' THEN worker IS NULL ELSE true END",
-        name="worker",
-    ),
-    CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
-    CheckConstraint("jsonb_typeof(arguments) = 'object'", name="arguments"),
-    CheckConstraint(
-        "attempt >= 0 AND max_attempts >= 1 AND crashes >= 0 AND fence >= 0", name="counters"
-    ),
     Index(
         "uq_jobs_tenant_dedup_key_live",
         "task",
@@ -137,3 +124,4 @@ jobs = Table(
     postgresql_with=CHURN,
 )
 keep_to_tenant_or_nobody(jobs)
+keep_by_trigger(jobs, "ck_jobs_row", "check_job")

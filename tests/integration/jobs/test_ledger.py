@@ -353,16 +353,23 @@ async def test_an_unknown_job_is_not_found(layer: DataLayer) -> None:
         "progress = 101",
         "state = 'lost'",
         "arguments = '[]'",
+        "attempt = -1",
+        "max_attempts = 0",
+        "crashes = -1",
+        "fence = -1",
     ],
 )
 async def test_the_database_refuses_a_row_that_contradicts_itself(
     layer: DataLayer, change: str
 ) -> None:
-    """What the code forgets, a CHECK remembers."""
+    """What the code forgets, a trigger remembers, of a new row as of a changed one."""
     await insert(layer)
-    with pytest.raises(IntegrityError):
-        async with layer.owner_database.engine.begin() as connection:
-            await connection.execute(text(f"UPDATE bedplate.jobs SET {change}"))
+    column, _, value = change.partition(" = ")
+    added = f"INSERT INTO bedplate.jobs (task, queue, {column}) VALUES ('t', 'q', {value})"
+    for statement in (f"UPDATE bedplate.jobs SET {change}", added):
+        with pytest.raises(IntegrityError, match="a job may not become"):
+            async with layer.owner_database.engine.begin() as connection:
+                await connection.execute(text(statement))
 
 
 @pytest.mark.fault(48, holds="I12", every_run=True)

@@ -47,6 +47,20 @@ async def test_dedup_keys_become_a_tenants_own_under_live_jobs(
             await owner.execute(ADD, key, tenant)
 
 
+async def test_live_jobs_stay_as_they_are_when_a_trigger_checks_them(
+    sample: "System", settings: "Settings", owner: Any
+) -> None:
+    """0009: what the constraints refused is refused, with the job's state in words."""
+    await apply_until("0008", owner)
+    await owner.execute(LIVE)
+    before = await owner.fetch(JOBS)
+    await upgrade(sample, settings)
+    assert await owner.fetch(JOBS) == before
+    with pytest.raises(asyncpg.CheckViolationError, match="a job may not become lost") as refused:
+        await owner.execute("UPDATE bedplate.jobs SET state = 'lost'")
+    assert (refused.value.table_name, refused.value.constraint_name) == ("jobs", "ck_jobs_row")
+
+
 async def apply_until(number: str, owner: Any) -> None:
     """The database as an older version of the layer left it."""
     for revision in layer_revisions():

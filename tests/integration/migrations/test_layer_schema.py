@@ -41,6 +41,11 @@ FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indrelid
 WHERE c.relnamespace = 'bedplate'::regnamespace AND c.relname <> 'version'
 UNION ALL
+SELECT c.relname, 'trigger ' || t.tgname, pg_get_triggerdef(t.oid)
+FROM pg_trigger AS t
+JOIN pg_class AS c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'bedplate'::regnamespace AND NOT t.tgisinternal
+UNION ALL
 SELECT tablename, 'policy ' || policyname, format('%s %s %s', cmd, qual, with_check)
 FROM pg_policies
 WHERE schemaname = 'bedplate'
@@ -50,8 +55,11 @@ FROM pg_class AS c
 WHERE c.relnamespace = 'bedplate'::regnamespace AND c.relkind = 'r' AND c.relname <> 'version'
 ORDER BY 1, 2
 """
-# What policies call, and no Table object describes.
-MAKE_FUNCTION = "SELECT pg_get_functiondef('bedplate.current_tenant'::regproc)"
+# What policies and triggers call, and no Table object describes.
+MAKE_FUNCTIONS = """
+SELECT pg_get_functiondef('bedplate.current_tenant'::regproc),
+       pg_get_functiondef('bedplate.check_job'::regproc)
+"""
 
 
 async def test_migrated_tables_equal_their_descriptions(
@@ -61,9 +69,10 @@ async def test_migrated_tables_equal_their_descriptions(
     await upgrade(sample, settings)
     migrated = await owner.fetch(DIGEST)
     assert len(migrated) > 40
-    function = await owner.fetchval(MAKE_FUNCTION)
+    functions = await owner.fetchrow(MAKE_FUNCTIONS)
     await owner.execute("DROP SCHEMA bedplate CASCADE; CREATE SCHEMA bedplate")
-    await owner.execute(function)
+    for function in functions:
+        await owner.execute(function)
     async with migration_database(settings) as database, database.engine.begin() as connection:
         await connection.run_sync(LAYER_METADATA.create_all)
     assert await owner.fetch(DIGEST) == migrated
