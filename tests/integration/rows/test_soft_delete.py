@@ -1,6 +1,7 @@
 """Rows that are deleted softly: hidden on every way, restored, purged, and kept by the database."""
 
 import asyncio
+import pickle
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -384,6 +385,18 @@ async def test_a_statement_on_the_bare_table_is_refused(
         await desk.execute(REFUSED[name]())
 
 
+async def test_a_bare_table_is_refused_after_others_were_not(desk: AsyncSession) -> None:
+    """What was found harmless is remembered, by what it reads and not by its text."""
+    notes = Base.metadata.tables["notes"]
+    for _ in range(2):
+        await desk.execute(select(notes.c.text))
+        await desk.execute(select(LETTERS.c.text).execution_options(**ALL))
+        with pytest.raises(SoftDeleteError, match="bare table letters"):
+            await desk.execute(select(LETTERS.c.text))
+        with pytest.raises(SoftDeleteError, match="bare table letters"):
+            await desk.execute(select(notes.c.text).where(exists().where(LETTERS.c.text == "a")))
+
+
 async def test_what_asks_for_deleted_rows_on_the_bare_table_gets_them(
     desk: AsyncSession, kept: Box
 ) -> None:
@@ -603,6 +616,14 @@ async def test_a_statement_is_compiled_once(archive: Database, desk: AsyncSessio
         statement: Select[Any] = select(Letter.text).where(Letter.text == "a")
         await desk.execute(statement)
     assert seen[1:] == ["CACHE_HIT", "CACHE_HIT"]
+
+
+async def test_a_row_can_be_pickled(desk: AsyncSession, kept: Box) -> None:
+    """It takes the condition with it, for the relationships that are loaded where it arrives."""
+    row = pickle.loads(pickle.dumps(await Boxes(desk).get(kept.id)))  # noqa: S301 - made here
+    desk.expunge_all()
+    desk.add(row)
+    assert await desk.run_sync(lambda _: [letter.text for letter in row.letters]) == ["a", "b"]
 
 
 async def test_a_condition_stands_once_in_a_statement(
