@@ -251,10 +251,11 @@ class DataLayer:
         )
 
     def _committed(self, uow: UnitOfWork) -> None:
+        messages = uow.pending_messages
+        if messages and self.settings.redis_url is not None:
+            self.cache.forget(outbox.invalidations(messages))
+            self.channels.publish_soon(outbox.publications(messages))
         if uow.has_deliveries:
-            if self.settings.redis_url is not None:
-                self.cache.forget(outbox.invalidations(uow.pending_messages))
-                self.channels.publish_soon(outbox.publications(uow.pending_messages))
             self.wakeup.request()
 
     def _check_open(self) -> None:
