@@ -16,8 +16,9 @@ import pikepdf
 import pypdfium2 as pdfium
 from PIL import Image
 
+from systems.documents.sandbox import read_pages
 from systems.pdf_translator.attempt import translate_texts
-from systems.pdf_translator.pdf.sandbox import read_pages, write_pages
+from systems.pdf_translator.pdf.sandbox import write_pages
 from systems.translation.apertium import Apertium
 from systems.translation.glossary import Glossary, WithGlossary
 from tests import texts

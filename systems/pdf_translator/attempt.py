@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from bedplate.errors import NotFoundError
 from bedplate.files import stored_files
 from bedplate.files.file_store import NewFile
+from systems.documents.limits import PdfLimits
+from systems.documents.sandbox import ReadPage, read_pages
 from systems.pdf_translator.models.translation import KEPT_FOR
-from systems.pdf_translator.pdf.limits import PdfLimits
-from systems.pdf_translator.pdf.sandbox import ReadPage, read_pages, write_pages
+from systems.pdf_translator.pdf.sandbox import write_pages
 from systems.pdf_translator.repositories.glossary import GlossaryEntries
 from systems.pdf_translator.repositories.work import Source, TranslationWork, Untranslated
 from systems.pdf_translator.settings import PdfTranslatorSettings

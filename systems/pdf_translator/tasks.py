@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from bedplate.errors import LeaseLostError, NotFoundError
 from bedplate.jobs.run import describe
 from bedplate.jobs.tasks import task
+from systems.documents.limits import PdfRefusedError
 from systems.pdf_translator.attempt import Attempt
-from systems.pdf_translator.pdf.limits import PdfRefusedError
 from systems.pdf_translator.repositories import ExpiredTranslations
 from systems.pdf_translator.repositories.work import TranslationWork
 from systems.translation.engines import PairUnavailableError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bedplate.rows.search import cut_passages
-from systems.pdf_translator.pdf.sandbox import read_pages
+from systems.documents.sandbox import read_pages
 
 TEXT, PDF = "text/plain", "application/pdf"
 BETWEEN = "\n\n"

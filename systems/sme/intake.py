@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from bedplate.fastapi import Problem
 from bedplate.files.source import Source
-from systems.pdf_translator.pdf.limits import FIRST_BYTES, MAGIC, PdfLimits
+from systems.documents.limits import FIRST_BYTES, MAGIC, PdfLimits
 from systems.sme.cutting import PDF, TEXT
 from systems.sme.models import MAX_TITLE
 from systems.sme.schemas import EvidenceDescription, FileEvidence, TextEvidence

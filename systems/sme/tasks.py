@@ -14,7 +14,7 @@ from bedplate.jobs.run import describe
 from bedplate.jobs.tasks import task
 from bedplate.rows import soft_delete
 from bedplate.rows.passages import regconfig_for
-from systems.pdf_translator.pdf.limits import PdfRefusedError
+from systems.documents.limits import PdfRefusedError
 from systems.sme.cutting import UnreadableError, cut_file
 from systems.sme.embedding import load_embedder
 from systems.sme.models import Evidence

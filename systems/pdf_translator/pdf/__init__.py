@@ -1,5 +1,5 @@
-"""PDF files, read and written: the only room that knows pypdfium2, pikepdf and reportlab.
+"""PDF files, written: the text of their blocks exchanged. The only room that knows reportlab.
 
-Files come from strangers, so all of it happens in a child process with limits (`child.py`), which
-`sandbox.py` starts; nothing else here is imported by the API or the worker.
+It happens in a child process with limits, as reading does (`systems/documents/`); `sandbox.py`
+starts it, and nothing else here is imported by the API or the worker.
 """

@@ -15,9 +15,9 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-from systems.pdf_translator.pdf.block import Block, Box, Style
+from systems.documents.block import Block, Box, Style
+from systems.documents.limits import PdfRefusedError, Reason
 from systems.pdf_translator.pdf.fitting import Fitted, fit
-from systems.pdf_translator.pdf.limits import PdfRefusedError, Reason
 from systems.pdf_translator.pdf.room import Alignment
 
 FACES = {

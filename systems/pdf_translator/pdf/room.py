@@ -7,7 +7,7 @@ comes next: another block, a ruled line, the edge of the cell or box that it sta
 from collections.abc import Sequence
 from enum import Enum
 
-from systems.pdf_translator.pdf.block import Block, Box
+from systems.documents.block import Block, Box
 
 GAP = 2.0  # points between two texts
 # Between a text that grew and what stands below it, in ems.

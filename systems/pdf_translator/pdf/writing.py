@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pikepdf
 
-from systems.pdf_translator.pdf.block import Block, Box
+from systems.documents.block import Block, Box
+from systems.documents.layout import blocks_of
+from systems.documents.limits import PdfLimits, PdfRefusedError, Reason
+from systems.documents.reading import PageText, opened, read_page
 from systems.pdf_translator.pdf.drawing import Drawn, Overlay
 from systems.pdf_translator.pdf.erasing import PageOperators, erase, operators_of, rows_with
-from systems.pdf_translator.pdf.layout import blocks_of
-from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
-from systems.pdf_translator.pdf.reading import PageText, opened, read_page
 from systems.pdf_translator.pdf.room import alignment_of, room_for
 
 # Of a page, the new text of a block by its number.

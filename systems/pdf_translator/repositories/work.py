@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.errors import NotFoundError
 from bedplate.files.stored_files import StoredFile
+from systems.documents.sandbox import ReadPage
 from systems.pdf_translator.models import DocumentBlock, Translation, TranslationStatus
-from systems.pdf_translator.pdf.sandbox import ReadPage
 
 LIVE = (TranslationStatus.PENDING, TranslationStatus.IN_PROGRESS, TranslationStatus.FAILED)
 

@@ -8,14 +8,14 @@ from fastapi import File, Form, Query, UploadFile
 from bedplate import new_id
 from bedplate.fastapi import DepLayer, DepUnitOfWork, PageOut, Problem, Router
 from bedplate.files.file_store import NewFile
-from systems.pdf_translator.accounts import DepUser, sign_in
-from systems.pdf_translator.models.translation import KEPT_FOR
-from systems.pdf_translator.pdf.limits import (
+from systems.documents.limits import (
     FIRST_BYTES,
     PdfLimits,
     PdfRefusedError,
     check_beginning,
 )
+from systems.pdf_translator.accounts import DepUser, sign_in
+from systems.pdf_translator.models.translation import KEPT_FOR
 from systems.pdf_translator.repositories import Blocks, Translations
 from systems.pdf_translator.repositories.translations import Languages
 from systems.pdf_translator.schemas import BlockOut, LanguageCode, PageBlocksOut, TranslationOut

@@ -15,7 +15,7 @@ from bedplate.layer import DataLayer
 from systems.pdf_translator.repositories import Users
 from systems.pdf_translator.settings import GoogleSettings, PdfTranslatorSettings
 from tests.systems.conftest import Catalogue, NewClient
-from tests.systems.pdf_translator.samples import drawn, two_columns
+from tests.systems.documents.samples import drawn, two_columns
 
 TABLES = ("users", "translations", "document_blocks", "glossary", "bedplate.jobs")
 COOKIE = "pdf_translator_session"

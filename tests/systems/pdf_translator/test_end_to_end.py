@@ -10,8 +10,8 @@ import httpx
 import pikepdf
 import pytest
 
-from systems.pdf_translator.pdf.limits import PdfLimits
-from systems.pdf_translator.pdf.reading import opened, read_page
+from systems.documents.limits import PdfLimits
+from systems.documents.reading import opened, read_page
 from systems.translation.choice import usual_engine
 from tests.integration.accounts.provider import CLIENT_ID, CLIENT_SECRET, LocalProvider
 from tests.systems.everything import PATIENCE_SECONDS, everything, free_port

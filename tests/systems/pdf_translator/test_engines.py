@@ -15,7 +15,7 @@ from systems.translation.apertium import Apertium
 from systems.translation.glossary import GlossaryEngine
 from systems.translation.libretranslate import LibreTranslate
 from tests.systems.conftest import Catalogue, RunJob
-from tests.systems.pdf_translator import samples
+from tests.systems.documents import samples
 from tests.systems.pdf_translator.conftest import upload
 from tests.systems.translation.libre_server import LibreServer
 

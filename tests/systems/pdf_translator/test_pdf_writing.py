@@ -10,12 +10,14 @@ import pytest
 from PIL import Image, ImageChops
 from reportlab.pdfgen.canvas import Canvas
 
-from systems.pdf_translator.pdf.block import Block, Run
-from systems.pdf_translator.pdf.layout import blocks_of
-from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
-from systems.pdf_translator.pdf.reading import opened, read_page
+from systems.documents.block import Block, Run
+from systems.documents.layout import blocks_of
+from systems.documents.limits import PdfLimits, PdfRefusedError, Reason
+from systems.documents.reading import opened, read_page
+from systems.documents.sandbox import read_pages
+from systems.pdf_translator.pdf.sandbox import write_pages
 from systems.pdf_translator.pdf.writing import write_translated
-from tests.systems.pdf_translator import samples
+from tests.systems.documents import samples
 
 LIMITS = PdfLimits()
 
@@ -64,6 +66,15 @@ def test_a_page_keeps_all_that_is_no_text(tmp_path: Path) -> None:
     assert ImageChops.difference(before, after).getbbox() is None
     texts = [block.text for block in read(target)[0]]
     assert sorted(texts) == ["el sign says stop", "el sign says stop", "simple words at el bottom"]
+
+
+async def test_a_child_process_writes_what_another_has_read(tmp_path: Path) -> None:
+    """The way of the job: read, translate, write."""
+    source = samples.drawn(tmp_path / "table.pdf", samples.table)
+    target = tmp_path / "out.pdf"
+    assert [n async for n in write_pages(source, target, {0: {5: "programas"}})] == [0]
+    (page,) = [page async for page in read_pages(target)]
+    assert sorted(block.text for block in page.blocks)[-2:] == ["programas", "settings"]
 
 
 def test_words_that_do_not_change_keep_their_letters(tmp_path: Path) -> None:

@@ -24,17 +24,17 @@ from httpx import AsyncClient
 from bedplate.jobs.worker import Outcome
 from bedplate.layer import DataLayer
 from bedplate.testing.clones import ScratchDatabase
+from systems.documents.limits import SAYS, PdfLimits, Reason
+from systems.documents.sandbox import ReadPage, read_pages
 from systems.pdf_translator import attempt
 from systems.pdf_translator.attempt import FOLDER, translate_texts
 from systems.pdf_translator.models.translation import KEPT_FOR
-from systems.pdf_translator.pdf.limits import SAYS, PdfLimits, Reason
-from systems.pdf_translator.pdf.sandbox import ReadPage, read_pages
 from systems.pdf_translator.settings import PdfTranslatorSettings
 from systems.translation.engines import EngineError, EngineName, NoEngine, PairUnavailableError
 from tests.systems.conftest import Catalogue, RunJob
-from tests.systems.pdf_translator import samples
+from tests.systems.documents import samples
+from tests.systems.documents.bad_files import BAD, LIMITS
 from tests.systems.pdf_translator.conftest import assert_problem, upload
-from tests.systems.pdf_translator.test_pdf_sandbox import BAD, LIMITS
 from tests.texts import ROOT
 
 BLOCKS = """

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 from bedplate.files import stored_files
 from bedplate.layer import DataLayer
 from bedplate.system import System
-from systems.pdf_translator.pdf.limits import PdfLimits
+from systems.documents.limits import PdfLimits
 from systems.pdf_translator.routes import translations as routes
 from tests.serving import send_half, served
 from tests.systems.conftest import Catalogue, NewClient

@@ -22,8 +22,8 @@ from systems.sme import tasks
 from systems.sme.embedding import load_embedder
 from systems.sme.embedding.embedder import Vectors
 from tests.systems.conftest import Catalogue, RunJob
-from tests.systems.pdf_translator.samples import TEXT as PROSE
-from tests.systems.pdf_translator.samples import drawn, paragraph, two_columns
+from tests.systems.documents.samples import TEXT as PROSE
+from tests.systems.documents.samples import drawn, paragraph, two_columns
 from tests.systems.sme.conftest import add_file, add_text, count_all, ingest
 from tests.texts import ROOT
 

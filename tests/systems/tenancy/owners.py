@@ -12,11 +12,11 @@ from typing import Any
 from httpx import AsyncClient
 
 from bedplate.layer import DataLayer
+from tests.systems.documents.samples import drawn, two_columns
 from tests.systems.librilabs.conftest import ask_for
 from tests.systems.librilabs.conftest import upload as upload_text
 from tests.systems.pdf_translator.conftest import enter
 from tests.systems.pdf_translator.conftest import upload as upload_pdf
-from tests.systems.pdf_translator.samples import drawn, two_columns
 
 PASSWORD = "correct horse battery"
 WORDS = "the same words for both"

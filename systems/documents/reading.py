@@ -17,8 +17,8 @@ import pikepdf
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from systems.pdf_translator.pdf.block import Box, Run, Style
-from systems.pdf_translator.pdf.limits import PdfLimits, PdfRefusedError, Reason
+from systems.documents.block import Box, Run, Style
+from systems.documents.limits import PdfLimits, PdfRefusedError, Reason
 
 # pdfium's own word on why a file does not open.
 ERRORS = {

@@ -1,4 +1,4 @@
-"""What a file may cost, and what is said of one that may not be translated.
+"""What a file may cost, and what is said of one that is refused.
 
 A file that a stranger made is read by a child process under these limits: whatever it does, it
 ends in one of the refusals below, in bounded time and memory, and the worker lives.
@@ -69,7 +69,7 @@ SAYS = {
 
 
 class PdfRefusedError(ValueError):
-    """The file cannot be translated; trying again cannot help."""
+    """The file cannot be read or written; trying again cannot help."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{SAYS[reason]} {detail}".rstrip())

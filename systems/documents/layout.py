@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from systems.pdf_translator.pdf.block import Block, Box, Run, Style
-from systems.pdf_translator.pdf.reading import BULLETS, PageText
+from systems.documents.block import Block, Box, Run, Style
+from systems.documents.reading import BULLETS, PageText
 
 # In ems, the size of the text, unless it says otherwise.
 SAME_LINE = 0.35

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from systems.pdf_translator.pdf.block import Block
-from systems.pdf_translator.pdf.layout import blocks_of
-from systems.pdf_translator.pdf.limits import PdfLimits
-from systems.pdf_translator.pdf.reading import opened, read_page
-from tests.systems.pdf_translator import samples
+from systems.documents.block import Block
+from systems.documents.layout import blocks_of
+from systems.documents.limits import PdfLimits
+from systems.documents.reading import opened, read_page
+from tests.systems.documents import samples
 
 
 def blocks_on(path: Path, number: int = 0) -> list[Block]:
