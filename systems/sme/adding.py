@@ -6,9 +6,9 @@ from bedplate.errors import ConflictError
 from bedplate.files.file_store import NewFile
 from bedplate.unit_of_work import UnitOfWork
 from systems.sme.intake import Addition
-from systems.sme.models import Evidence, EvidenceStatus
+from systems.sme.models import Evidence
 from systems.sme.repositories import EvidenceRepository
-from systems.sme.tasks import ingest
+from systems.sme.tasks import queue
 
 
 async def add(uow: UnitOfWork, addition: Addition) -> tuple[Evidence, bool]:
@@ -36,16 +36,6 @@ async def add(uow: UnitOfWork, addition: Addition) -> tuple[Evidence, bool]:
         await uow.delete_file(file.id)
         return same, False
     return evidence, True
-
-
-async def queue(uow: UnitOfWork, evidence: Evidence) -> None:
-    """Have a job ingest what is left of it."""
-    # One at a time: a cancelled job is still running for a moment.
-    task = ingest.with_options(group_key=f"sme.evidence:{evidence.id}")
-    evidence.job_id = uow.enqueue(task, evidence.id)
-    evidence.status = EvidenceStatus.PENDING
-    evidence.error = None
-    await uow.flush()
 
 
 def _evidence(addition: Addition, file_id: uuid.UUID) -> Evidence:

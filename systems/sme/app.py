@@ -13,7 +13,7 @@ from systems.sme.models import Base
 from systems.sme.routes import evidence_router, search_router
 from systems.sme.seeds import seed
 from systems.sme.settings import SmeSettings
-from systems.sme.tasks import ingest, purge
+from systems.sme.tasks import ingest, purge, renew
 
 DESCRIPTION = """\
 Add evidence, a text or a PDF; ask a question; get the passages that mean the same, with where they
@@ -39,7 +39,7 @@ system = System(
     metadata=Base.metadata,
     create_app=create_app,
     migrations=Path(__file__).parent,
-    tasks=(ingest, purge),
+    tasks=(ingest, renew, purge),
     seed=seed,
     # With the iterative scan that keeps recall up under filters.
     extensions={"vector": "0.8"},

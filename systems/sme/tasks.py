@@ -1,8 +1,11 @@
-"""The jobs of sme: evidence is cut and embedded; what was deleted long ago goes for good.
+"""The jobs of sme: evidence is cut and embedded, by another model again; old deletions are purged.
 
 A piece of evidence is cut in one transaction and embedded in batches of one each, so a killed
 worker's successor goes on after the last batch. The model works outside any transaction, and the
 fence lets only one attempt store what it made. Deleted evidence is not embedded any further.
+
+With another model each piece of evidence is ingested again, from its first passage that this model
+has not embedded. Vectors are compared by model, so meanwhile it is found by its words.
 """
 
 import uuid
@@ -17,16 +20,20 @@ from bedplate.rows.passages import regconfig_for
 from systems.documents.limits import PdfRefusedError
 from systems.sme.cutting import UnreadableError, cut_file
 from systems.sme.embedding import load_embedder
-from systems.sme.models import Evidence
-from systems.sme.repositories import Ingestion
+from systems.sme.models import Evidence, EvidenceStatus
+from systems.sme.repositories import EvidenceRepository, Ingestion
 from systems.sme.settings import SmeSettings
 
 if TYPE_CHECKING:
     from bedplate.jobs.run import JobRun
+    from bedplate.unit_of_work import UnitOfWork
 
 # Some tenths of a second of work: what a kill repeats at most.
 BATCH = 32
 PURGED_AT_ONCE = 500
+RENEWED_AT_ONCE = 500
+# What is new is not to wait for what can be found by its words already.
+RENEWAL = -1
 
 
 @task(queue="ingestion", name="sme.ingest")
@@ -72,7 +79,31 @@ async def _ingest(job: "JobRun", evidence_id: uuid.UUID) -> None:
             if not await work.store_vectors(batch, vectors, embedder.name):
                 return
     async with job.finishing() as uow:
-        await Ingestion(uow.session, evidence_id).complete()
+        await Ingestion(uow.session, evidence_id).complete(embedder.name)
+
+
+async def queue(uow: "UnitOfWork", evidence: Evidence, *, priority: int = 0) -> None:
+    """Have a job ingest what is left of it."""
+    # One at a time: a cancelled job is still running for a moment.
+    group = f"sme.evidence:{evidence.id}"
+    work = ingest.with_options(group_key=group, priority=priority)
+    evidence.job_id = uow.enqueue(work, evidence.id)
+    evidence.status = EvidenceStatus.PENDING
+    evidence.error = None
+    await uow.flush()
+
+
+@task(every=timedelta(hours=1), name="sme.renew")
+async def renew(job: "JobRun") -> None:
+    """Have ingested again what another model has embedded. Nothing to do while there is one."""
+    model = load_embedder(SmeSettings.load().embedder).name
+    is_more = True
+    while is_more:
+        async with job.transaction() as uow:
+            found = await EvidenceRepository(uow.session).lock_outdated(model, RENEWED_AT_ONCE)
+            for evidence in found:
+                await queue(uow, evidence, priority=RENEWAL)
+        is_more = len(found) == RENEWED_AT_ONCE
 
 
 @task(every=timedelta(hours=1), name="sme.purge")

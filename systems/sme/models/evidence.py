@@ -82,6 +82,8 @@ class Evidence(Base):
     )
     # Known once it is cut, which is one transaction.
     passage_count: Mapped[int | None] = mapped_column(Integer)
+    # Which model has embedded all of it; null until one has.
+    embedding_model: Mapped[str | None] = mapped_column(String(100))
     job_id: Mapped[uuid.UUID | None]
     error: Mapped[str | None] = mapped_column(Text)
 

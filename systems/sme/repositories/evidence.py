@@ -31,6 +31,23 @@ class EvidenceRepository(Repository[Evidence]):
         statement = self.visible().where(Evidence.content_hash == content_hash)
         return (await self.session.scalars(statement)).one_or_none()
 
+    async def lock_outdated(self, model: str, limit: int) -> Sequence[Evidence]:
+        """Some that are ready by another model than this one, the oldest first.
+
+        What somebody else has locked is left out.
+        """
+        statement = (
+            self.visible()
+            .where(
+                Evidence.status == EvidenceStatus.READY,
+                Evidence.embedding_model.is_distinct_from(model),
+            )
+            .order_by(Evidence.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return (await self.session.scalars(statement)).all()
+
     async def remove(self, evidence: Evidence) -> None:
         """Delete it with its passages, and cancel its job. The caller has locked it."""
         if evidence.job_id is not None:

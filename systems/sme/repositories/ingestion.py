@@ -113,19 +113,22 @@ class Ingestion:
         )
         return True
 
-    async def complete(self) -> None:
-        """All of it can be found by meaning."""
-        await self._end(EvidenceStatus.READY, None)
+    async def complete(self, model: str) -> None:
+        """All of it can be found by meaning, where this model embeds the question."""
+        await self._end(EvidenceStatus.READY, None, model)
 
     async def note_failure(self, error: str, *, is_last: bool) -> None:
         """Say what went wrong; after the last attempt the evidence has failed."""
         await self._end(EvidenceStatus.FAILED if is_last else EvidenceStatus.PENDING, error)
 
-    async def _end(self, status: EvidenceStatus, error: str | None) -> None:
+    async def _end(
+        self, status: EvidenceStatus, error: str | None, model: str | None = None
+    ) -> None:
         evidence = await self._locked()
         if evidence is not None:
             evidence.status = status
             evidence.error = error
+            evidence.embedding_model = model
             await self.session.flush()
 
     async def _locked(self) -> Evidence | None:

@@ -7,11 +7,11 @@ from fastapi import Query, Response
 
 from bedplate.fastapi import DepLayer, DepUnitOfWork, PageOut, Problem, Router
 from systems.sme.adding import add as add_evidence
-from systems.sme.adding import queue
 from systems.sme.intake import DepAddition
 from systems.sme.models import Evidence, EvidenceStatus
 from systems.sme.repositories import EvidenceRepository, Standing
 from systems.sme.schemas import EvidenceOut, FileEvidence, TextEvidence
+from systems.sme.tasks import queue
 
 router = Router(prefix="/evidence", tags=["evidence"])
 

@@ -9,10 +9,17 @@ import pytest
 from httpx import AsyncClient, Response
 
 from bedplate.jobs.worker import Outcome
+from systems.sme import tasks
 from systems.sme.settings import SmeSettings
 from tests.systems.conftest import Catalogue, RunJob
 from tests.systems.everything import PATIENCE_SECONDS
+from tests.systems.sme.embedders import Watched
 
+PASSAGES = """
+SELECT position, page, start, "end", text, embedding_model, embedding_dimensions,
+       embedding::real[] AS embedding
+FROM passages WHERE deleted_at IS NULL ORDER BY position
+"""
 TABLES = ("evidence", "passages", "bedplate.stored_files", "bedplate.jobs")
 
 
@@ -34,6 +41,14 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in SmeSettings.variables():
         if variable in os.environ:
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def embedder(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """What the jobs of this process embed with."""
+    watched = Watched()
+    monkeypatch.setattr(tasks, "load_embedder", lambda _name: watched)
+    return watched
 
 
 async def add_text(client: AsyncClient, text: str, **said: Any) -> Response:

@@ -85,9 +85,9 @@ async def test_S3_alembic_connects_asynchronously_and_migrates(
         ran = await alembic(FOLDER, blank_database, *command)
         assert ran.returncode == 0, ran.stderr
     current = await alembic(FOLDER, blank_database, "current")
-    assert "0001 (head)" in current.stdout
+    assert "0002 (head)" in current.stdout
     ask = asker(blank_database)
-    assert [row[0] for row in await ask("SELECT version_num FROM alembic_version")] == ["0001"]
+    assert [row[0] for row in await ask("SELECT version_num FROM alembic_version")] == ["0002"]
     checked = await alembic(FOLDER, blank_database, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "run_async_migrations" in (ROOT / "src/bedplate/migrations/env.py").read_text()
@@ -102,12 +102,12 @@ async def test_S3_downgrade_leaves_nothing_and_upgrade_works_again(
     """What is left behind makes the next upgrade fail."""
     ask = asker(blank_database)
     settings = blank_database.settings()
-    assert (await upgrade(bedplate_system, settings)).head == "0001"
+    assert (await upgrade(bedplate_system, settings)).head == "0002"
 
     await downgrade(bedplate_system, settings, "base")
 
     assert await ask(LEFT) == []
-    assert (await upgrade(bedplate_system, settings)).head == "0001"
+    assert (await upgrade(bedplate_system, settings)).head == "0002"
 
 
 async def test_S4_the_initial_migration_has_its_message_and_the_base_model(
