@@ -15,7 +15,8 @@ from bedplate.jobs.tasks import Task
 from bedplate.layer import DataLayer
 
 T = TypeVar("T")
-TIMEOUT = timedelta(seconds=20)
+# A bound for failure only: on a busy machine a worker's start alone takes twenty seconds.
+TIMEOUT = timedelta(seconds=60)
 
 
 async def until(look: Callable[[], Awaitable[T | None]], what: str) -> T:

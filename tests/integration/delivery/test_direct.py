@@ -22,6 +22,7 @@ from tests.integration.delivery.conftest import Starter
 from tests.integration.delivery.ledger_view import LedgerView, until
 
 MINUTE = timedelta(minutes=1)
+SERVED_QUEUES = "SELECT count(*) FROM bedplate.direct_queues"
 
 
 @pytest.fixture
@@ -132,14 +133,27 @@ async def test_workers_of_both_kinds_share_a_queue(
 ) -> None:
     """As during a move from one to the other: each job runs once."""
     other = start("direct")
-    ids = [await view.enqueue(sample.note, "once") for _ in range(60)]
-    for job_id in ids:
-        job = await view.until_state(job_id, JobState.SUCCEEDED)
-        assert job.attempt == 1
-    for job_id in ids:
-        assert await view.effects(job_id) == ["once"]
-    other.terminate()
-    assert await asyncio.to_thread(other.wait, 20) == 0
+    try:
+        ids = [await view.enqueue(sample.note, "once") for _ in range(60)]
+        for job_id in ids:
+            job = await view.until_state(job_id, JobState.SUCCEEDED)
+            assert job.attempt == 1
+        for job_id in ids:
+            assert await view.effects(job_id) == ["once"]
+
+        async def serves() -> bool | None:
+            return bool(await view.scalar(SERVED_QUEUES)) or None
+
+        async def ended() -> int | None:
+            return other.poll()
+
+        # The others may have done all before it was there; until then a SIGTERM would kill it.
+        await until(serves, "the direct worker serves")
+        other.terminate()
+        assert await until(ended, "the direct worker ends") == 0
+    finally:
+        # Left running it would take the jobs of the tests after this one.
+        other.kill()
 
 
 async def test_of_a_group_one_job_runs_at_a_time_under_load(
@@ -179,8 +193,7 @@ async def test_a_stopping_direct_worker_hands_back_and_says_so(
     await until(look, "the job is handed back")
 
     async def gone() -> bool | None:
-        count = await view.scalar("SELECT count(*) FROM bedplate.direct_queues")
-        return count == 0 or None
+        return await view.scalar(SERVED_QUEUES) == 0 or None
 
     await until(gone, "it serves nothing")
 
