@@ -40,7 +40,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements lines clean faults soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements lines clean faults faults-once soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ bench-objects: $(VENV)/dev.stamp ## put and get of files, against boto3, obstore
 bench-search: $(VENV)/dev.stamp ## relevance by words, by meaning and by both; recall of vectors under filters
 	@$(BIN)/python -m benchmarks.search
 
+faults-once: $(VENV)/dev.stamp ## inject every fault once, the slow ones too
+	@$(BIN)/pytest tests -m fault --faults -q -n $(WORKERS) --dist loadfile
+
 faults: $(VENV)/dev.stamp ## inject every fault again and again for 30 minutes, with new seeds: MINUTES, SEED
 	@$(BIN)/python -m tests.faults.many --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
@@ -171,7 +174,8 @@ endif
 
 comma := ,
 ifdef UV
-install = uv pip install -q --python $(BIN)/python -c constraints.txt -e "$(1)"
+# Compiled, as pip does: else each of the many processes that a run starts does it for itself.
+install = uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e "$(1)"
 else
 install = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e "$(1)"
 endif
