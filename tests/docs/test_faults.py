@@ -6,7 +6,7 @@
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,16 @@ def render() -> str:
         for number in sorted(by_fault)
         for each in sorted(by_fault[number], key=lambda test: (test.file, test.name))
     ]
-    rows += ["", f"{len(by_fault)} of {len(FAULTS)} faults are injected. Those that are not:", ""]
+    often = [each for each in fault_tests() if each.is_every_run]
+    rows += [
+        "",
+        (
+            f"{len(by_fault)} of {len(FAULTS)} faults are injected, by {len(fault_tests())} tests;"
+            f" {len(often)} of these, of {len(_numbers(often))} faults, run in every `make test`."
+            " Not injected:"
+        ),
+        "",
+    ]
     rows += ["| # | fault | why |", "|---|---|---|"]
     rows += [
         f"| {number} | {FAULTS[number]} | {UNTESTED.get(number, '?')} |"
@@ -126,6 +135,13 @@ def test_faults_without_a_test_are_explained() -> None:
     assert set(FAULTS) - tested <= set(UNTESTED)
 
 
+def test_what_runs_every_time_looks_at_every_invariant() -> None:
+    """At least fifteen faults in each `make test`, or what breaks one is found days later."""
+    often = [each for each in fault_tests() if each.is_every_run]
+    assert len(_numbers(often)) >= 15
+    assert _invariants(often) == _invariants(fault_tests())
+
+
 def test_every_named_test_exists() -> None:
     """A promise whose test was renamed or removed is none."""
     named = NAMED.findall(PAGE.read_text(encoding="utf-8") + STEPS.read_text(encoding="utf-8"))
@@ -164,6 +180,14 @@ def test_every_attack_names_a_test_and_is_on_the_page() -> None:
 def docstrings(path: Path) -> dict[str, str]:
     """A file's tests, and what each says of itself."""
     return {each.name: ast.get_docstring(each) or "" for each in _functions(path)}
+
+
+def _numbers(tests: Iterable[FaultTest]) -> set[int]:
+    return {number for each in tests for number in each.faults}
+
+
+def _invariants(tests: Iterable[FaultTest]) -> set[int]:
+    return {number for each in tests for number in each.holds}
 
 
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

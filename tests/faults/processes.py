@@ -4,6 +4,8 @@
     await api.until_says("serving on")
     worker.kill() · worker.stop() · worker.go_on() · worker.terminate() · await worker.until_ended()
 
+All of what they say is looked through for secrets at the end.
+
 `start(what)` runs `python -m tests.faults.sample_system <what>`: "api" (uvicorn), "relay",
 "worker"; `run(code)` runs a program of the test's own. A process's output is shown when its test
 fails.
@@ -17,9 +19,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -31,6 +34,9 @@ PATIENCE = timedelta(seconds=60)
 POLL_SECONDS = 0.01
 SAMPLE = "tests.faults.sample_system"
 SHOWN_LINES = 40
+SECRETS = ("BEDPLATE_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
+# A shorter one may be a word of any log.
+SHORTEST_SECRET = 8
 
 
 class Child:
@@ -128,11 +134,14 @@ class Processes:
         return self._start("program", [sys.executable, "-c", code, *arguments], failpoints, more)
 
     def close(self) -> None:
-        """Kill what still runs, and show what all of them said."""
+        """Kill what still runs, show what all of them said, and fail if a secret is in it (I15)."""
         for child in self.started:
             child.kill()
         for child in self.started:
             print(f"--- {child.describe()}")  # noqa: T201 - pytest shows it when a test fails
+        said = "\n".join(child.output() for child in self.started)
+        told = [name for name, secret in _secrets(self._variables) if secret in said]
+        assert told == [], "secrets were logged"
 
     def _start(
         self, name: str, command: list[str], failpoints: str, more: Mapping[str, str]
@@ -156,3 +165,10 @@ class Processes:
         child = Child(name, process, log)
         self.started.append(child)
         return child
+
+
+def _secrets(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in variables.items():
+        secret = value if name in SECRETS else unquote(urlsplit(value).password or "")
+        if len(secret) >= SHORTEST_SECRET:
+            yield name, secret

@@ -1,7 +1,12 @@
-"""Which faults a run injects: the fast ones in every run, all of them with `pytest --faults`.
+"""Which faults a run injects: some in every `make test`, all of them with `pytest --faults`.
 
     @pytest.mark.fault(7, holds="I3")                       only with --faults
-    @pytest.mark.fault(1, holds="I1 I11", every_run=True)   in every run: under six seconds
+    @pytest.mark.fault(1, holds="I1 I11", every_run=True)   in every run, too
+
+In every run are the tests that take a second and a half at most, and three that kill processes
+with -9 around a commit and around a job (faults 1, 7 and 9), whatever they take: together less than
+a minute in one process, and each invariant that any fault is held against. CI injects all of them
+once (`make faults-once`); `make faults` injects all again and again with new seeds.
 
 The numbers are those of `catalogue.py`; `holds` names the invariants that the test looks at.
 """

@@ -125,7 +125,7 @@ async def stopped(valkey: Valkey, make_layer: MakeLayer, seconds: float) -> None
     assert (await health.check(reader)).services["redis"].is_up
 
 
-@pytest.mark.fault(15, holds="I9 I12", every_run=True)
+@pytest.mark.fault(15, holds="I9 I12")
 async def test_fault_15_redis_stopped_readers_go_round_it(
     valkey: Valkey, make_layer: MakeLayer
 ) -> None:

@@ -82,7 +82,7 @@ async def test_fault_44_a_cancelled_command_leaves_its_answer_to_nobody(
         assert cancelled
 
 
-@pytest.mark.fault(44, holds="I9 I10", every_run=True)
+@pytest.mark.fault(44, holds="I9 I10")
 async def test_fault_44_a_cancelled_reader_of_the_cache_gets_nobody_anothers_value(
     faults_database: ScratchDatabase,
     variables: dict[str, str],

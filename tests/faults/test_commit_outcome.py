@@ -68,7 +68,7 @@ async def order_row(uow: UnitOfWork, note: str, job_id: object = None) -> None:
     await uow.execute(INSERT_ORDER, values)
 
 
-@pytest.mark.fault(22, 2, holds="I1 I14", every_run=True)
+@pytest.mark.fault(22, 2, holds="I1 I14")
 @pytest.mark.parametrize("write", [order, order_row])
 async def test_fault_02_a_commit_whose_answer_never_comes_is_a_success(
     far_layer: DataLayer,
@@ -119,7 +119,7 @@ async def test_fault_21_a_reset_before_the_commit_is_a_rollback_that_says_so(
     assert await look.counts() == (0, 0, 0)
 
 
-@pytest.mark.fault(22, holds="I14", every_run=True)
+@pytest.mark.fault(22, holds="I14")
 async def test_fault_22_what_nobody_can_say_is_said(
     far_layer: DataLayer,
     proxy: TcpProxy,

@@ -74,7 +74,7 @@ async def killed_once(processes: Processes, kind: str, step: str) -> None:
     start_all(processes, kind)
 
 
-@pytest.mark.fault(7, holds="I3", every_run=True)
+@pytest.mark.fault(7, holds="I3 I15", every_run=True)
 async def test_fault_07_worker_killed_with_messages_in_its_hands_loses_no_job(
     look: Look, processes: Processes, faults_layer: DataLayer
 ) -> None:
@@ -171,7 +171,7 @@ async def test_fault_12_a_poison_job_is_dead_after_three_direct_workers(
     assert last.is_alive
 
 
-@pytest.mark.fault(13, holds="I5", every_run=True)
+@pytest.mark.fault(13, holds="I5")
 async def test_fault_13_a_direct_worker_stopped_past_its_lease_commits_nothing(
     look: Look, processes: Processes, tmp_path: Path
 ) -> None:
@@ -191,7 +191,7 @@ async def test_fault_13_a_direct_worker_stopped_past_its_lease_commits_nothing(
     assert await look.effects(job_id) == ["held"]
 
 
-@pytest.mark.fault(37, holds="I4 I6", every_run=True)
+@pytest.mark.fault(37, holds="I4 I6")
 async def test_fault_37_messages_three_times_and_in_any_order_run_each_job_once(
     look: Look, processes: Processes, faults_layer: DataLayer, seed: random.Random
 ) -> None:
@@ -208,7 +208,7 @@ async def test_fault_37_messages_three_times_and_in_any_order_run_each_job_once(
         assert await look.effects(job_id) == [f"job {number}"]
 
 
-@pytest.mark.fault(38, holds="I3 I5", every_run=True)
+@pytest.mark.fault(38, holds="I3 I5")
 async def test_fault_38_workers_an_hour_early_and_late_keep_their_leases(
     look: Look, processes: Processes, tmp_path: Path
 ) -> None:
@@ -261,7 +261,7 @@ async def _schedule(
     assert days == [(first + timedelta(days=night)).date() for night in range(1, nights + 1)]
 
 
-@pytest.mark.fault(42, holds="I3 I4", every_run=True)
+@pytest.mark.fault(42, holds="I3 I4")
 async def test_fault_42_sigterm_to_a_direct_worker_hands_back_at_once(
     look: Look, processes: Processes
 ) -> None:

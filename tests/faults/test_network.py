@@ -124,7 +124,7 @@ async def test_fault_21_a_reset_at_any_byte_leaves_all_or_nothing(
         await place_order(uow, "after", data=b"healed")
 
 
-@pytest.mark.fault(21, holds="I3 I4")
+@pytest.mark.fault(21, holds="I3 I4 I15")
 async def test_fault_21_jobs_run_once_through_resets(
     variables: dict[str, str],
     proxy_before: ProxyBefore,
@@ -153,7 +153,7 @@ async def test_fault_21_jobs_run_once_through_resets(
         assert len(await past.effects(job_id)) == 1
 
 
-@pytest.mark.fault(22, holds="I11 I12", every_run=True)
+@pytest.mark.fault(22, holds="I11 I12")
 async def test_fault_22_a_redis_that_has_vanished_is_noticed_by_the_next_command(
     variables: dict[str, str], proxy_before: ProxyBefore, faults_database: ScratchDatabase
 ) -> None:
@@ -168,7 +168,7 @@ async def test_fault_22_a_redis_that_has_vanished_is_noticed_by_the_next_command
         assert await redis.get("key") == "kept"
 
 
-@pytest.mark.fault(22, holds="I3 I12")
+@pytest.mark.fault(22, holds="I3 I12 I15")
 @pytest.mark.parametrize("vanished", ["DATABASE_URL", "REDIS_URL"])
 async def test_fault_22_relay_and_worker_go_on_when_their_peer_has_vanished(
     variables: dict[str, str],

@@ -45,7 +45,7 @@ async def cached(like: DataLayer, value: str | None = None) -> str | None:
         return await layer.cache.get("order:1", str)
 
 
-@pytest.mark.fault(4, holds="I3", every_run=True)
+@pytest.mark.fault(4, holds="I3")
 async def test_fault_04_relay_killed_after_marking_sends_after_the_deadline(
     look: Look, processes: Processes
 ) -> None:
@@ -59,7 +59,7 @@ async def test_fault_04_relay_killed_after_marking_sends_after_the_deadline(
     assert await look.effects(job_id) == ["told"]
 
 
-@pytest.mark.fault(5, holds="I4", every_run=True)
+@pytest.mark.fault(5, holds="I4")
 async def test_fault_05_relay_killed_after_publishing_doubles_a_message_and_no_effect(
     look: Look, processes: Processes
 ) -> None:
@@ -75,7 +75,7 @@ async def test_fault_05_relay_killed_after_publishing_doubles_a_message_and_no_e
     assert (await look.job(job_id)).attempt == 1
 
 
-@pytest.mark.fault(5, holds="I9", every_run=True)
+@pytest.mark.fault(5, holds="I9")
 async def test_fault_05_relay_killed_before_it_deletes_a_message_acts_on_it_again(
     look: Look, faults_layer: DataLayer, processes: Processes
 ) -> None:
@@ -115,7 +115,7 @@ async def test_fault_14_relay_stopped_with_locked_messages_loses_them_to_another
     assert stopped.is_alive
 
 
-@pytest.mark.fault(46, holds="I3", every_run=True)
+@pytest.mark.fault(46, holds="I3")
 async def test_fault_46_relay_that_lost_its_listen_connection_polls(
     look: Look, processes: Processes
 ) -> None:

@@ -61,7 +61,7 @@ async def test_fault_09_a_killed_child_loses_no_job(view: LedgerView) -> None:
     assert await view.effects(job_id) == ["begun", "done"]
 
 
-@pytest.mark.fault(12, holds="I3", every_run=True)
+@pytest.mark.fault(12, holds="I3")
 async def test_fault_12_a_poison_job_is_dead_and_others_go_on(view: LedgerView) -> None:
     """A job that kills its worker each time must not do so for ever."""
     poison = await view.enqueue(sample.poison)
@@ -71,7 +71,7 @@ async def test_fault_12_a_poison_job_is_dead_and_others_go_on(view: LedgerView) 
     assert job.crashes == MAX_CRASHES
 
 
-@pytest.mark.fault(13, holds="I5", every_run=True)
+@pytest.mark.fault(13, holds="I5")
 async def test_fault_13_a_stopped_child_that_comes_back_commits_nothing(
     view: LedgerView, tmp_path: Path
 ) -> None:
@@ -113,7 +113,7 @@ async def test_fault_37_duplicates_and_forged_messages_run_nothing(
     assert not marker.exists()
 
 
-@pytest.mark.fault(16, holds="I3", every_run=True)
+@pytest.mark.fault(16, holds="I3")
 async def test_fault_16_a_queue_that_is_lost_is_sent_again(
     view: LedgerView, redis: Redis, worker_process: "subprocess.Popen[bytes]"
 ) -> None:
@@ -131,7 +131,7 @@ async def test_fault_16_a_queue_that_is_lost_is_sent_again(
         await view.until_state(job_id, JobState.SUCCEEDED)
 
 
-@pytest.mark.fault(42, holds="I3 I4", every_run=True)
+@pytest.mark.fault(42, holds="I3 I4")
 async def test_fault_42_sigterm_hands_a_long_job_back(
     view: LedgerView, worker_process: "subprocess.Popen[bytes]", start: Starter
 ) -> None:

@@ -73,7 +73,7 @@ def behind(faulty_layer: DataLayer, s3: S3) -> Outside:
     return Outside(faulty_layer, ObjectStore(Bucket.from_settings(settings)))
 
 
-@pytest.mark.fault(34, holds="I7", every_run=True)
+@pytest.mark.fault(34, holds="I7")
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.LOST_ANSWER, Fault.WRONG_ETAG])
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["one put", "parts"])
 async def test_fault_34_what_passes_is_borne(
@@ -105,7 +105,7 @@ async def test_fault_34_s3_that_stays_overloaded_is_unreachable(
     assert await behind.named_keys() == set()
 
 
-@pytest.mark.fault(34, holds="I7", every_run=True)
+@pytest.mark.fault(34, holds="I7")
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["one put", "parts"])
 async def test_fault_34_bytes_that_change_on_the_way_do_not_commit(
     faulty_layer: DataLayer, behind: Outside, proxy: FaultProxy, data: bytes
@@ -166,7 +166,7 @@ async def test_fault_34_a_download_that_is_not_the_file_fails(
         await faulty_layer.files.read(file)
 
 
-@pytest.mark.fault(1, 36, holds="I1 I8 I11", every_run=True)
+@pytest.mark.fault(1, 36, holds="I1 I8 I11")
 @pytest.mark.parametrize(
     ("step", "size_bytes", "objects"),
     [

@@ -100,7 +100,7 @@ async def full_layer(
         yield layer
 
 
-@pytest.mark.fault(31, holds="I2 I7", every_run=True)
+@pytest.mark.fault(31, holds="I2 I7")
 @pytest.mark.parametrize("data", [ONE_PUT, PARTS], ids=["one put", "parts"])
 @pytest.mark.bad_day("The disk of S3 is full", sees="the commit fails; nothing is lost")
 async def test_fault_31_on_a_full_disk_nothing_commits_and_nothing_is_lost(
@@ -121,7 +121,7 @@ async def test_fault_31_on_a_full_disk_nothing_commits_and_nothing_is_lost(
     assert await outside.keys() == await outside.named_keys() == {kept, again}
 
 
-@pytest.mark.fault(31, holds="I2 I7", every_run=True)
+@pytest.mark.fault(31, holds="I2 I7")
 async def test_fault_31_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_restart(
     committed: ScratchDatabase, system: str, tmp_path: Path
 ) -> None:
@@ -147,7 +147,7 @@ async def test_fault_31_a_database_of_seaweedfs_that_met_a_full_disk_wants_a_res
         weed.stop()
 
 
-@pytest.mark.fault(32, holds="I2", every_run=True)
+@pytest.mark.fault(32, holds="I2")
 @pytest.mark.bad_day("A read-only disk", sees="the start says so and works once it is writable")
 def test_fault_32_on_a_read_only_disk_a_start_says_so(disk: Path) -> None:
     """It names the folder and what to do; writable again, it starts with its data."""

@@ -49,7 +49,7 @@ async def test_an_upload_from_a_browser_commits(files_layer: DataLayer, outside:
     assert await files_layer.files.read(file) == HELLO
 
 
-@pytest.mark.fault(33, holds="I7 I8", every_run=True)
+@pytest.mark.fault(33, holds="I7 I8")
 @pytest.mark.parametrize(
     ("body", "headers"),
     [

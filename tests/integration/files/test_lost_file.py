@@ -8,7 +8,7 @@ from benchmarks.cut_storage import cut_storage
 from tests.integration.files.weed import S3
 
 
-@pytest.mark.fault(34, holds="I7", every_run=True)
+@pytest.mark.fault(34, holds="I7")
 @pytest.mark.parametrize("is_up", [True, False], ids=["storage up", "storage cut"])
 async def test_fault_34_row_and_object_agree_whatever_the_storage_does(
     blank_database: ScratchDatabase, s3: S3, is_up: bool

@@ -131,7 +131,7 @@ async def test_fault_35_an_object_that_is_gone_already_is_no_error(
     assert await outside.states() == ["gone"]
 
 
-@pytest.mark.fault(35, holds="I8", every_run=True)
+@pytest.mark.fault(35, holds="I8")
 async def test_fault_35_with_s3_down_nothing_is_forgotten(
     files_layer: DataLayer, outside: Outside, sweeper: FileSweeper, weed: Weed
 ) -> None:

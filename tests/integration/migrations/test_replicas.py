@@ -98,7 +98,7 @@ def sample_revisions(told: str) -> list[str]:
     return [each for each, texts in marks.items() if any(text in told for text in texts)]
 
 
-@pytest.mark.fault(41, holds="I1", every_run=True)
+@pytest.mark.fault(41, holds="I1")
 async def test_fault_41_killed_migration_frees_the_lock_and_the_next_run_goes_on(
     replicas: Replicas, sample: "System", settings: "Settings", owner: Any
 ) -> None:

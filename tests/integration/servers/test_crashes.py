@@ -16,7 +16,7 @@ from tests.integration.servers import probes
 from tests.integration.servers.conftest import MakeProject
 
 
-@pytest.mark.fault(25, holds="I2", every_run=True)
+@pytest.mark.fault(25, holds="I2")
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
 async def test_fault_25_a_killed_server_is_restarted_with_its_data(
     project: Project, name: str

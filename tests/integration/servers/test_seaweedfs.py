@@ -208,7 +208,7 @@ def test_another_s3_in_the_environment_does_not_change_ours(
     assert ask(state, "GET", "", keys=S3Keys("theirs", "known to others")).status == 403
 
 
-@pytest.mark.fault(25, holds="I2", every_run=True)
+@pytest.mark.fault(25, holds="I2")
 def test_fault_25_a_killed_server_is_restarted_with_its_data(
     project: Project, state: StackState
 ) -> None:
