@@ -307,9 +307,13 @@ def _first_reason(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
+# Made once: json.dumps makes one for each call with options, which costs more than the rest.
+_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+
+
 def _refuse_unstorable(encoded: dict[str, Any]) -> None:
     """What JSON or PostgreSQL's jsonb cannot hold: NaN, lone surrogates, the character NUL."""
-    rendered = json.dumps(encoded, allow_nan=False, ensure_ascii=False)
+    rendered = _STRICT.encode(encoded)
     rendered.encode()
     if "\\u0000" in rendered.replace("\\\\", ""):
         raise ValueError("a text holds the character NUL, which PostgreSQL cannot store")
