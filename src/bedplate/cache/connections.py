@@ -245,6 +245,8 @@ def _options(size: int) -> dict[str, Any]:
         # redis-py would send any command again, up to ten times.
         "retry": Retry(NoBackoff(), 0),
         "decode_responses": True,
+        # With 3, redis-py 8.1 hands out connections that the server has closed (its issue 4252).
+        "protocol": 2,
     }
 
 

@@ -74,6 +74,22 @@ async def test_an_idempotent_command_survives_a_broken_connection(redis_url: str
         assert await pool.client().get("key") is None
 
 
+async def test_no_command_is_sent_on_a_connection_that_was_closed_while_idle(
+    redis_url: str,
+) -> None:
+    """A restarted server must cost no sign-in: one that is not idempotent is not sent again."""
+    async with RedisPool(redis_url) as pool, RedisPool(redis_url) as other:
+        idle: Any = pool.client().connection_pool
+        held = [await idle.get_connection() for _ in range(3)]
+        for each in held:
+            await idle.release(each)
+        await other.client().client_kill_filter(_type="normal", skipme=True)
+        # The end of the connections has come before its answer.
+        await other.client().ping()
+        numbers = await asyncio.gather(*(pool.client().incr("key") for _ in range(3)))
+        assert sorted(numbers) == [1, 2, 3]
+
+
 async def test_a_command_that_is_not_idempotent_is_never_sent_twice(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
