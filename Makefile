@@ -36,7 +36,7 @@ endif
 ifneq ($(filter-out compose,$(STAND)),)
 export TEST_STAND := $(STAND)
 endif
-# What differs from one PostgreSQL to another is met here.
+# What differs from one PostgreSQL to another is met here; tests/stands.py says what is left out.
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
@@ -72,10 +72,10 @@ test: $(TESTED) ## run every test; POSTGRES=16, STAND=pgbouncer, PYTHON=python3.
 	@$(BIN)/pytest tests -q --ignore tests/unit -n $(WORKERS) --dist loadfile
 
 test-postgres: $(TESTED) ## run the tests that could differ by PostgreSQL: POSTGRES=16
-	@$(BIN)/pytest $(ON_POSTGRES) --ignore-glob='*/test_openapi.py' --ignore-glob='*/test_pdf_*.py' --ignore tests/systems/test_together.py -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest $(ON_POSTGRES) --stands -q -n $(WORKERS) --dist loadfile
 
-stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the tests of systems on every stand; print a table
-	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(STANDS)
+stands: $(VENV)/dev.stamp $(VENV)/postgres16.stamp ## run the systems' tests on every stand, print a table: STANDS=named, TESTS=tests/systems/sme
+	@$(BIN)/python tools/stands.py --workers $(WORKERS) $(addprefix --tests ,$(TESTS)) $(STANDS)
 
 test-unit: $(VENV)/dev.stamp ## run the tests that need no server
 	@$(BIN)/pytest tests/unit -q -n $(WORKERS)

@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import stands, texts
-from tests.faults.selection import pytest_addoption as pytest_addoption
-from tests.faults.selection import (
-    pytest_collection_modifyitems as pytest_collection_modifyitems,
-)
+from tests.faults import selection
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +28,18 @@ if TYPE_CHECKING:
     from bedplate.testing.stack import Servers
 
 pytest_plugins = ["bedplate.pytest_plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults` and `--stands`."""
+    selection.add_option(parser)
+    stands.add_option(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the options leave of the tests."""
+    selection.select(config, items)
+    stands.select(config, items)
 
 
 def pytest_configure() -> None:

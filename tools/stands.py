@@ -2,8 +2,9 @@
 
 embedded-18 and embedded-16 are the wheels' servers, pgbouncer has a transaction pooler in front,
 named is a server that TEST_DATABASE_URL names: one that is started here beside the tests, with an
-owner who may create databases and roles and is no superuser. Each is one run of pytest; the table
-is read from what it reports. Exits 1 when a test failed, or nothing was run.
+owner who may create databases and roles and is no superuser. Each is one run of pytest, of what a
+stand can change (tests/stands.py says what is left out, and why); the table is read from what it
+reports. Exits 1 when a test failed, or nothing was run.
 """
 
 import argparse
@@ -30,8 +31,10 @@ from bedplate.testing.pooler import find_pgbouncer
 from bedplate.urls import DatabaseUrl
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "--dist", "loadfile")
-TESTS = "tests/systems/librilabs"
+PYTEST = (sys.executable, "-m", "pytest", "--stands", "-q", "--no-header", "--dist", "loadfile")
+TESTS = "tests/systems"
+# Says of each system which server it is on; run with whatever tests are chosen.
+ON_WHICH = "tests/systems/test_stand.py"
 # Several times what a run takes: one that waits for ever is a failure; the others are still run.
 TIMEOUT = timedelta(minutes=25)
 OWNER, DATABASE = "somebody", "somebodys_test"
@@ -73,17 +76,21 @@ def main(arguments: Sequence[str]) -> int:
     """Run the stands that are asked for, or all, one after another."""
     parser = argparse.ArgumentParser(description="Run the systems' tests on every stand.")
     parser.add_argument("--workers", default="2", help="pytest's processes")
+    parser.add_argument(
+        "--tests", action="append", metavar="PATH", help=f"of these only, not all of {TESTS}"
+    )
     parser.add_argument("stands", nargs="*", metavar="STAND", help=", ".join(STANDS))
     chosen = parser.parse_args(arguments)
     unknown = set(chosen.stands) - set(STANDS)
     if unknown:
         parser.error(f"no stand is named {', '.join(sorted(unknown))}; there are {list(STANDS)}")
-    outcomes = [run(STANDS[name], chosen.workers) for name in chosen.stands or STANDS]
+    tests = [*chosen.tests, ON_WHICH] if chosen.tests else [TESTS]
+    outcomes = [run(STANDS[name], tests, chosen.workers) for name in chosen.stands or STANDS]
     print_table([outcome for outcome in outcomes if outcome is not None])
     return 0 if all(outcome is None or outcome.is_good for outcome in outcomes) else 1
 
 
-def run(stand: Stand, workers: str) -> Outcome | None:
+def run(stand: Stand, tests: Sequence[str], workers: str) -> Outcome | None:
     """One run of pytest; None where the stand cannot be had here and need not be."""
     if stand.name == "pgbouncer" and find_pgbouncer() is None:
         sys.stderr.write("pgbouncer: not installed; on Debian: apt-get install pgbouncer\n")
@@ -95,7 +102,7 @@ def run(stand: Stand, workers: str) -> Outcome | None:
         report = Path(folder) / "report.xml"
         began = time.monotonic()
         finished = _await_run(
-            [*PYTEST, TESTS, "-n", workers, "--junit-xml", str(report)],
+            [*PYTEST, *tests, "-n", workers, "--junit-xml", str(report)],
             {**kept, **variables},
         )
         if not finished:

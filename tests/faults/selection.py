@@ -18,14 +18,14 @@ import pytest
 OPTION = "--faults"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def add_option(parser: pytest.Parser) -> None:
     """`--faults`."""
     parser.addoption(
         OPTION, action="store_true", help="inject every fault, not only those of every run"
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow faults: deselected and not skipped, for nothing is wrong with them."""
     if config.getoption(OPTION):
         return
