@@ -85,14 +85,6 @@ async def wait_once(job: JobRun) -> None:
         await write(uow, job.id, "done")
 
 
-@task(name="sample.block")
-async def block(job: JobRun, seconds: float) -> None:
-    """Block the event loop, as a careless library does."""
-    time.sleep(seconds)  # noqa: ASYNC251 - the very fault that is to be borne
-    async with job.finishing() as uow:
-        await write(uow, job.id, "done")
-
-
 @task(name="sample.late")
 async def late(job: JobRun, gate: str) -> None:
     """The first attempt blocks until the file is there, then tries to end the job all the same."""
@@ -176,7 +168,7 @@ SYSTEM = System(
     title="Sample",
     metadata=MetaData(),
     create_app=no_application,
-    tasks=(note, nothing, fail, wait_once, block, late, poison, leave, meet, alone),
+    tasks=(note, nothing, fail, wait_once, late, poison, leave, meet, alone),
 )
 
 

@@ -1,7 +1,9 @@
 """One attempt at a job, in this process: how each way of ending it is written down."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -16,7 +18,9 @@ from bedplate.jobs.worker import Outcome, ProcessExitError, Worker, worker_name
 from bedplate.layer import DataLayer
 from bedplate.rows.ids import new_id
 from tests.integration.delivery import sample_system as sample
-from tests.integration.delivery.ledger_view import LedgerView
+from tests.integration.delivery.ledger_view import LedgerView, until
+
+LEASE = "SELECT lease_until FROM bedplate.jobs WHERE id = $1"
 
 
 async def test_a_finishing_task_writes_its_result_and_its_end_together(
@@ -139,10 +143,17 @@ async def test_a_cancelled_job_stops_at_its_next_heartbeat(
     assert (await view.load(job_id)).state is JobState.CANCELLED
 
 
-async def test_a_blocked_task_keeps_its_lease(view: LedgerView, worker: Worker) -> None:
+async def test_a_blocked_task_keeps_its_lease(
+    view: LedgerView, worker: Worker, sample_layer: DataLayer, tmp_path: Path
+) -> None:
     """The heartbeat has a thread of its own: a library that blocks must not look like a crash."""
-    job_id = await view.enqueue(sample.block, 3.0)
+    gate = tmp_path / "gate"
+    job_id = await view.enqueue(sample.late, str(gate))
+    watching = asyncio.create_task(
+        asyncio.to_thread(lambda: asyncio.run(_open_when_kept(gate, sample_layer, job_id)))
+    )
     assert await worker.run(job_id) is Outcome.SUCCEEDED
+    await watching
     job = await view.load(job_id)
     assert (job.attempt, job.crashes) == (1, 0)
 
@@ -233,3 +244,22 @@ async def test_a_busy_group_keeps_the_next_job_waiting(
     assert (await view.load(second)).state is JobState.READY
     worker.stop()
     await running
+
+
+async def _open_when_kept(gate: Path, layer: DataLayer, job_id: UUID) -> None:
+    """Looks from a loop of its own, for the job blocks the test's: until a lease more was given."""
+    connection = await layer.owner_database.connect()
+    first: list[datetime] = []
+
+    async def is_kept() -> bool | None:
+        lease = await connection.fetchval(LEASE, job_id)
+        if lease is None:
+            return None
+        first.append(lease)
+        return lease - first[0] >= layer.settings.lease or None
+
+    try:
+        await until(is_kept, "the blocked job's lease is kept")
+    finally:
+        await asyncio.to_thread(gate.touch)
+        await connection.close()

@@ -45,7 +45,10 @@ def root(
 
 
 @pytest.mark.bad_day("A pending migration", sees="503 `migration_pending` and what to run")
-async def test_an_unmigrated_database_serves_nothing_and_says_so(root: FastAPI, owner: Any) -> None:
+@pytest.mark.fault(40, holds="I14", every_run=True)
+async def test_fault_40_an_unmigrated_database_serves_nothing_and_says_so(
+    root: FastAPI, owner: Any
+) -> None:
     """Not a 500 of one route and a success of another; alive all the same, and not ready."""
     async with client_of(root) as client:
         for method, path in (("GET", "documents"), ("POST", "documents"), ("GET", "nothing")):
