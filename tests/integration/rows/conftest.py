@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bedplate.rows.database import Database
@@ -30,10 +31,7 @@ async def make_database(blank_database: ScratchDatabase) -> AsyncIterator[MakeDa
 @pytest.fixture
 async def library(make_database: MakeDatabase) -> Database:
     """A database with the library's tables, entered as their owner."""
-    database = make_database()
-    async with database.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    return database
+    return await with_tables(make_database(), Base.metadata)
 
 
 @pytest.fixture
@@ -47,3 +45,10 @@ async def shelf(library: Database) -> AsyncIterator[AsyncSession]:
 def blank(make_database: MakeDatabase) -> Database:
     """A database without tables, entered as its owner."""
     return make_database()
+
+
+async def with_tables(database: Database, metadata: MetaData) -> Database:
+    """The same, with these tables made."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    return database

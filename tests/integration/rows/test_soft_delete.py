@@ -40,7 +40,7 @@ from bedplate.errors import ConflictError, NotFoundError, SoftDeleteError
 from bedplate.rows.database import Database
 from bedplate.rows.soft_delete import purge
 from tests.integration.rows.archive import Base, Box, Boxes, Letter, Letters, Note, Stamp
-from tests.integration.rows.conftest import MakeDatabase
+from tests.integration.rows.conftest import with_tables
 
 NOW = timedelta(0)
 LETTERS, BOXES = (Base.metadata.tables[name] for name in ("letters", "boxes"))
@@ -48,12 +48,9 @@ ALL: dict[str, Any] = {"include_deleted": True}
 
 
 @pytest.fixture
-async def archive(make_database: MakeDatabase) -> Database:
+async def archive(blank: Database) -> Database:
     """A database with the archive's tables."""
-    database = make_database()
-    async with database.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    return database
+    return await with_tables(blank, Base.metadata)
 
 
 @pytest.fixture

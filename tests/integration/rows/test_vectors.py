@@ -29,18 +29,15 @@ from bedplate.rows.vectors import (
     inner_product,
 )
 from tests.integration.rows.archive_of_vectors import DIMENSIONS, Base, Note, some_vectors
-from tests.integration.rows.conftest import MakeDatabase
+from tests.integration.rows.conftest import MakeDatabase, with_tables
 
 Distance = Callable[[Any, Any], Any]
 
 
 @pytest.fixture
-async def archive(make_database: MakeDatabase) -> Database:
+async def archive(blank: Database) -> Database:
     """A database with the table of notes."""
-    database = make_database()
-    async with database.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    return database
+    return await with_tables(blank, Base.metadata)
 
 
 @pytest.fixture
