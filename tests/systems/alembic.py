@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from bedplate.migrations.upgrade import downgrade, upgrade
+from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
+from tests.systems.conftest import asker
 from tests.texts import ROOT
 
 # Everything that a revision could leave behind, but Alembic's own table and extensions' parts.
@@ -30,6 +34,9 @@ JOIN pg_class c ON c.oid = t.tgrelid
 WHERE c.relnamespace = 'public'::regnamespace
 """
 
+# What autogenerate makes of a column with an index, and how it undoes it.
+COLUMN_AND_INDEX = ["add_column", "create_index", "f", "drop_index", "f", "drop_column"]
+
 
 async def alembic(
     folder: Path, scratch: ScratchDatabase, *arguments: str
@@ -48,6 +55,54 @@ async def alembic(
         )
 
     return await asyncio.to_thread(run)
+
+
+async def typed(folder: Path, scratch: ScratchDatabase, *arguments: str) -> str:
+    """What it says on both streams. Asserts that it succeeds."""
+    ran = await alembic(folder, scratch, *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+async def assert_unchanged(folder: Path, scratch: ScratchDatabase) -> None:
+    """Autogenerate finds nothing to do."""
+    assert "No new upgrade operations detected" in await typed(folder, scratch, "check")
+
+
+async def revised(
+    folder: Path, scratch: ScratchDatabase, message: str, *, model: str, column: str, before: str
+) -> str:
+    """The text of the revision that autogenerate makes of a column more, above this one."""
+    path = folder / "models" / model
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(f"    {before}", f"    {column}\n    {before}", 1))
+    await typed(folder, scratch, "revision", "--autogenerate", "-m", message)
+    name = re.sub(r"\W+", "_", message).lower()
+    (made,) = (folder / "migrations" / "versions").glob(f"*{name}.py")
+    return made.read_text()
+
+
+def operations_of(revision: str) -> list[str]:
+    """What it does in its upgrade and its downgrade."""
+    return re.findall(r"op\.(\w+)", revision)
+
+
+async def assert_reversible(system: System, scratch: ScratchDatabase, head: str) -> None:
+    """To this head, down to nothing, and up again: what is left makes the next upgrade fail."""
+    ask, settings = asker(scratch), scratch.settings()
+    assert (await upgrade(system, settings)).head == head
+    assert await ask(LEFT) != []
+    await downgrade(system, settings, "base")
+    assert await ask(LEFT) == []
+    assert (await upgrade(system, settings)).head == head
+
+
+def assert_names_no_database(folder: Path) -> None:
+    """The URL comes from the environment."""
+    ini = (folder / "alembic.ini").read_text()
+    assert "script_location = %(here)s/migrations" in ini
+    assert "sqlalchemy.url" not in ini
 
 
 def copy_of_the_system(name: str, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from httpx import ASGITransport, AsyncClient
+from httpx import ASGITransport, AsyncClient, Response
 
 from bedplate.jobs.tasks import registry_of
 from bedplate.jobs.worker import Outcome, Worker
@@ -88,3 +88,11 @@ def asker(scratch: ScratchDatabase) -> Catalogue:
             await connection.close()
 
     return ask
+
+
+def assert_problem(answer: Response, status: int) -> str:
+    """An error of this status, as problem details. Returns its code."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    return str(answer.json()["code"])

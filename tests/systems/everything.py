@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from tests.texts import ROOT
 
 BEDPLATE = [str(Path(sys.executable).parent / "bedplate")]
 # Bounds for failure only; nothing waits this long when all is well.
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0
+SERVERS = re.compile(r".*DATABASE_URL$|REDIS_URL$")
 
 
 @dataclass
@@ -27,36 +29,47 @@ class Running:
 
     process: "subprocess.Popen[str]"
     address: str
-    state: Path
+    variables: Mapping[str, str]
+
+    def call(self, *command: str, **more: str) -> Any:
+        """The data of a command's answer, as JSON has it."""
+        answer = subprocess.run(
+            [*BEDPLATE, *command, "-o", "json"],
+            cwd=ROOT,
+            env={**self.variables, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 0, answer.stderr
+        return json.loads(answer.stdout)["data"]
 
     def environment(self) -> dict[str, str]:
         """The variables of its servers, as `bedplate env` tells them."""
-        answer = subprocess.run(
-            [*BEDPLATE, "env", "-o", "json"],
-            cwd=ROOT,
-            env=os.environ | {"BEDPLATE_STATE_DIR": str(self.state)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found: dict[str, str] = json.loads(answer.stdout)["data"]["environment"]
+        found: dict[str, str] = self.call("env")["environment"]
         return found
 
 
 @contextmanager
-def everything(folder: Path, more: Mapping[str, str], *, port: int = 0) -> Iterator[Running]:
-    """All of it, with these variables more; ended by Ctrl-C, after which nothing may be left."""
+def everything(
+    folder: Path,
+    more: Mapping[str, str],
+    *,
+    port: int = 0,
+    without: re.Pattern[str] = SERVERS,
+) -> Iterator[Running]:
+    """All of it, with these variables more; ended by Ctrl-C, after which nothing may be left.
+
+    `without` matches the variables of this process that it is not given.
+    """
     state = folder / "state"
     port = port or free_port()
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.endswith("DATABASE_URL") and name != "REDIS_URL"
-    } | {"BEDPLATE_STATE_DIR": str(state), **more}
+    kept = {name: value for name, value in os.environ.items() if not without.match(name)}
+    variables = {**kept, "BEDPLATE_STATE_DIR": str(state), **more}
     with (
         (folder / "run.err").open("w+") as errors,
         subprocess.Popen(
-            [*BEDPLATE, "run", "--port", str(port)],
+            [*BEDPLATE, "run", "--port", str(port), "--timeout", str(PATIENCE_SECONDS)],
             cwd=ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -70,7 +83,7 @@ def everything(folder: Path, more: Mapping[str, str], *, port: int = 0) -> Itera
             address = _read_address(process, errors)
             assert address == f"http://127.0.0.1:{port}"
             family = _family(process.pid, state)
-            yield Running(process, address, state)
+            yield Running(process, address, variables)
         finally:
             family += _family(process.pid, state)
             process.send_signal(signal.SIGINT)

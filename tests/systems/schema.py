@@ -4,6 +4,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import CheckConstraint, MetaData
 
 from tests.systems.conftest import Catalogue
 
@@ -66,3 +67,40 @@ async def refuses(catalogue: Catalogue, constraint: str, statement: str, *values
     """Assert that this CHECK constraint refuses the statement."""
     with pytest.raises(asyncpg.CheckViolationError, match=constraint):
         await catalogue(statement, *values)
+
+
+async def foreign_keys_of(catalogue: Catalogue) -> set[tuple[str, str, str, str]]:
+    """Of each one table, column, referred table, and what a deletion does, by its letter."""
+    return {
+        (row["table_name"], row["column_name"], row["referred"], row["on_delete"])
+        for row in await catalogue(FOREIGN_KEYS)
+    }
+
+
+async def indexed(catalogue: Catalogue) -> set[tuple[str, str]]:
+    """Table and first column of every index. Asserts that every foreign key is among them."""
+    first = {(row["table_name"], row["columns"][0]) for row in await catalogue(INDEXES)}
+    assert {key[:2] for key in await foreign_keys_of(catalogue)} <= first
+    return first
+
+
+async def assert_as_models(catalogue: Catalogue, metadata: MetaData) -> None:
+    """Tables, columns and nulls are the models', and the checks, which autogenerate leaves out."""
+    assert set(metadata.tables) == await tables_of(catalogue)
+    for table in metadata.tables.values():
+        found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
+        assert found == {column.name: column.nullable for column in table.columns}
+        constraints = await constraints_of(catalogue, table.name)
+        checks = {name for name, text in constraints.items() if text.startswith("CHECK")}
+        declared = (each for each in table.constraints if isinstance(each, CheckConstraint))
+        assert {str(each.name) for each in declared} == checks, table.name
+
+
+async def assert_updated_at_moves(catalogue: Catalogue, table: str) -> None:
+    """Of its one row, whatever an UPDATE says; `created_at` stays."""
+    (before,) = await catalogue(f"SELECT created_at, updated_at FROM {table}")
+    (after,) = await catalogue(
+        f"UPDATE {table} SET updated_at = '2000-01-01' RETURNING created_at, updated_at"
+    )
+    assert after["updated_at"] > before["updated_at"], table
+    assert after["created_at"] == before["created_at"], table

@@ -1,14 +1,9 @@
 """All systems of the project as `make run` starts them: one address, one page, one server."""
 
-import json
 import os
 import re
-import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -21,10 +16,9 @@ from bedplate.rows.database import OWNER_POOL_SIZE
 from bedplate.settings import Settings
 from tests.docs.pages import Page
 from tests.docs.session import OURS
+from tests.systems.everything import PATIENCE_SECONDS, Running, everything
 from tests.texts import ROOT
 
-BEDPLATE = str(Path(sys.executable).parent / "bedplate")
-PATIENCE_SECONDS = 240.0
 # PostgreSQL's own default, which the compose files leave as it is, and what it keeps for
 # administrators.
 MOST_CONNECTIONS, RESERVED = 100, 3
@@ -37,62 +31,16 @@ PAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """`bedplate run` when it has said that everything is ready."""
-
-    address: str
-    variables: dict[str, str]
-
-    def call(self, *command: str, **more: str) -> dict[str, object]:
-        """A command's answer, as JSON has it."""
-        answer = subprocess.run(
-            [BEDPLATE, *command, "-o", "json"],
-            cwd=ROOT,
-            env=self.variables | more,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert answer.returncode == 0, answer.stderr
-        found: dict[str, object] = json.loads(answer.stdout)["data"]
-        return found
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Everything, from an empty folder; ended as by Ctrl-C."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Everything, from an empty folder."""
     folder = tmp_path_factory.mktemp("together")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    variables = {name: each for name, each in os.environ.items() if not OURS.match(name)}
-    variables |= {"BEDPLATE_STATE_DIR": str(folder / "state"), "PYTHONWARNINGS": "default"}
-    with (
-        (folder / "said").open("w+") as said,
-        subprocess.Popen(
-            [BEDPLATE, "run", "--port", str(port), "--timeout", str(PATIENCE_SECONDS)],
-            cwd=ROOT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            lines = iter(process.stdout.readline, "")
-            if not any(line.startswith("everything") for line in lines):
-                said.seek(0)
-                pytest.fail(f"`bedplate run` ended: {said.read()}")
-            yield Run(f"http://127.0.0.1:{port}", variables)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(PATIENCE_SECONDS)
+    with everything(folder, {"PYTHONWARNINGS": "default"}, without=OURS) as running:
+        yield running
 
 
 def test_the_page_shows_every_system_and_that_its_services_are_up(
-    run: Run, project: Project
+    run: Running, project: Project
 ) -> None:
     """What it is, where its documentation is, how each of its services does."""
     with httpx.Client(base_url=run.address, timeout=PATIENCE_SECONDS) as browser:
@@ -108,11 +56,11 @@ def test_the_page_shows_every_system_and_that_its_services_are_up(
         assert browser.get("/health/ready").json() == {"status": "ok"}
 
 
-async def test_all_processes_stay_under_the_servers_connections(run: Run, project: Project) -> None:
+async def test_all_processes_stay_under_the_servers_connections(
+    run: Running, project: Project
+) -> None:
     """Relay, workers and listeners as they are, and the API with every pool at its most."""
-    data = run.call("env")
-    environment = data["environment"]
-    assert isinstance(environment, dict)
+    environment = run.environment()
     url = environment["LIBRILABS_DATABASE_URL"].replace("+asyncpg", "")
     connection = await asyncpg.connect(url)
     try:
@@ -128,7 +76,7 @@ async def test_all_processes_stay_under_the_servers_connections(run: Run, projec
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_systems_page_types_is_answered(run: Run, page: str, tmp_path: Path) -> None:
+def test_what_a_systems_page_types_is_answered(run: Running, page: str, tmp_path: Path) -> None:
     """Line by line, as a newcomer does, at the address of this run."""
     here = "tests/systems/test_together.py"
     blocks = [block.text for block in Page(ROOT / page).blocks if block.said("run by") == here]
@@ -145,11 +93,9 @@ def test_what_a_systems_page_types_is_answered(run: Run, page: str, tmp_path: Pa
         assert typed.returncode == 0, typed.stdout + typed.stderr
 
 
-def test_one_system_is_seeded_alone(run: Run) -> None:
+def test_one_system_is_seeded_alone(run: Running) -> None:
     """`make seed SYSTEM=live_agent` says so to the command by a variable."""
-    said = run.call("seed", BEDPLATE_SYSTEMS="live_agent")
-    systems = said["systems"]
-    assert isinstance(systems, list)
+    systems = run.call("seed", BEDPLATE_SYSTEMS="live_agent")["systems"]
     assert [each["system"] for each in systems] == ["live_agent"]
     assert all(line.startswith("skipped ") for each in systems for line in each["seeded"])
     assert systems[0]["seeded"]

@@ -4,6 +4,16 @@ import pytest
 from httpx import AsyncClient, Response
 
 from tests.systems.conftest import Catalogue
+from tests.systems.librilabs.engines import Watched
+
+NOTHING = {
+    "users": 0,
+    "documents": 0,
+    "document_passages": 0,
+    "translations": 0,
+    "translation_chunks": 0,
+    "bedplate.jobs": 0,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +28,14 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "LIBRILABS_LIBRETRANSLATE_CHARACTERS",
     ):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """The engine that the job will take."""
+    watched = Watched()
+    monkeypatch.setattr("systems.translation.settings.create_engine", lambda *_: watched)
+    return watched
 
 
 async def upload(
@@ -48,12 +66,4 @@ async def ask_for(client: AsyncClient, document_id: str, language: str = "es") -
 
 async def count_all(catalogue: Catalogue) -> dict[str, int]:
     """How many rows each table of the system has, and how many jobs there are."""
-    tables = (
-        "users",
-        "documents",
-        "document_passages",
-        "translations",
-        "translation_chunks",
-        "bedplate.jobs",
-    )
-    return {table: (await catalogue(f"SELECT count(*) FROM {table}"))[0][0] for table in tables}
+    return {table: (await catalogue(f"SELECT count(*) FROM {table}"))[0][0] for table in NOTHING}

@@ -33,6 +33,7 @@ from systems.librilabs.repositories import Documents, Translations, Users
 from systems.librilabs.settings import LibriLabsSettings
 from systems.librilabs.uploads import Upload
 from tests.systems.conftest import Catalogue
+from tests.systems.example_file import assert_embedded, assert_every_variable, example_lines
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "librilabs"
@@ -154,28 +155,14 @@ async def test_L6_the_connection_is_tested_by_a_command(
 
 def test_L7_the_example_holds_every_variable_with_a_comment() -> None:
     """What is not in `.env.example` does not exist for whoever deploys it."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
-    known = {str(field.alias) for field in Settings.model_fields.values()}
-    assert known <= named
-    assert LibriLabsSettings.variables() <= named
-    assert "LIBRILABS_DATABASE_URL" in named
-    for number, line in enumerate(lines):
-        if line and not line.startswith("#"):
-            above = lines[number - 1]
-            assert above.startswith("# ") or "=" in above, f"{line} has no comment"
+    assert_every_variable("librilabs", LibriLabsSettings.variables())
 
 
 def test_L7_the_example_copied_unchanged_keeps_the_embedded_stand() -> None:
     """Copying it must not point a first run at a server that is not there."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-    settings = Settings.load("librilabs", variables)
-    assert settings.database_url is None
-    assert settings.redis_url is None
+    settings, _ = assert_embedded("librilabs")
     assert settings.pool_size == 5
-    text = "\n".join(lines)
+    text = "\n".join(example_lines("librilabs"))
     compose = "postgresql+asyncpg://librilabs:librilabs_dev@postgres:5432/librilabs_translator"
     assert compose in text
     assert "Railway" in text

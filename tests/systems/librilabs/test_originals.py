@@ -19,9 +19,8 @@ from bedplate.layer import DataLayer
 from bedplate.settings import Settings
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
-from tests.systems.conftest import BASE_URL, Catalogue
-from tests.systems.librilabs.conftest import count_all, upload, upload_id
-from tests.systems.librilabs.test_documents import NOTHING, assert_problem
+from tests.systems.conftest import BASE_URL, Catalogue, assert_problem
+from tests.systems.librilabs.conftest import NOTHING, count_all, upload, upload_id
 from tests.texts import ROOT
 
 FILES = "SELECT id, state, key, size_bytes, file_name FROM bedplate.stored_files ORDER BY id"

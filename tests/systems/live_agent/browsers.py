@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.systems.live_agent.conftest import PASSWORD, log_in, sign_up
+from tests.systems.live_agent.asking import PASSWORD, log_in, sign_up
 
 PATIENCE_SECONDS = 30
 
@@ -129,3 +129,11 @@ class People:
     def _client(self) -> AsyncClient:
         self._opened.append(AsyncClient(base_url=self.base_url, timeout=PATIENCE_SECONDS))
         return self._opened[-1]
+
+
+@contextlib.asynccontextmanager
+async def seated(browser: Browser, session_id: str) -> AsyncIterator[Live]:
+    """A seat that was welcomed."""
+    async with browser.live(session_id) as live:
+        assert (await live.hear())["type"] == "welcome"
+        yield live

@@ -1,16 +1,18 @@
 """Fixtures of live_agent's tests: organizations that signed up, each by its admin's browser."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from httpx import AsyncClient
 
+from bedplate.layer import DataLayer
+from bedplate.system import System
+from bedplate.testing.clones import ScratchDatabase
+from tests.serving import served
 from tests.systems.conftest import NewClient
-
-PASSWORD = "correct horse"
-
-Join = Callable[[str], Awaitable[AsyncClient]]
+from tests.systems.live_agent.asking import PASSWORD, Join, log_in, sign_up
+from tests.systems.live_agent.browsers import Browser, People
 
 
 @pytest.fixture
@@ -61,30 +63,34 @@ async def join_acme(ann: AsyncClient, new_client: NewClient) -> AsyncIterator[Jo
         await context.__aexit__(None, None, None)
 
 
-async def sign_up(client: AsyncClient, name: str, email: str) -> dict[str, Any]:
-    """A new organization; the client is its admin from now on."""
-    wanted = {"name": name, "email": email, "password": PASSWORD, "full_name": name}
-    answer = await client.post("/organizations", json=wanted)
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+@pytest.fixture
+async def first(layer: DataLayer, bedplate_system: System) -> AsyncIterator[str]:
+    """One API server with its own layer."""
+    async with served(bedplate_system.create_app(layer)) as url:
+        yield url
 
 
-async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> Any:
-    """Ask to be let in."""
-    return await client.post("/auth/login", json={"email": email, "password": password})
+@pytest.fixture
+async def second(
+    layer: DataLayer, bedplate_database: ScratchDatabase, bedplate_system: System
+) -> AsyncIterator[str]:
+    """Another one, which shares nothing with the first but the servers."""
+    async with (
+        DataLayer(bedplate_database.settings(), name="live_agent") as other,
+        served(bedplate_system.create_app(other)) as url,
+    ):
+        yield url
 
 
-async def me(client: AsyncClient) -> dict[str, Any]:
-    """Who the client is."""
-    answer = await client.get("/me")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+@pytest.fixture
+async def people(first: str) -> AsyncIterator[People]:
+    """Whoever is made here signs in at the first server."""
+    made = People(first)
+    yield made
+    await made.close()
 
 
-async def open_session(client: AsyncClient, room_name: str) -> str:
-    """The id of a new session."""
-    answer = await client.post("/sessions", json={"room_name": room_name})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
+@pytest.fixture
+async def admin(people: People) -> Browser:
+    """The admin of Acme."""
+    return await people.admin("Acme")

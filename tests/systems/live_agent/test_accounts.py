@@ -7,7 +7,7 @@ from httpx import AsyncClient
 
 from systems.live_agent.app import MAX_BODY_BYTES
 from tests.systems.conftest import Catalogue
-from tests.systems.live_agent.conftest import PASSWORD, Join, log_in, me, open_session, sign_up
+from tests.systems.live_agent.asking import PASSWORD, Join, log_in, me, open_session, sign_up
 
 
 async def test_A16_an_organization_signs_up_with_its_admin(

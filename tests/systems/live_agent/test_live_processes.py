@@ -12,9 +12,9 @@ from bedplate.testing.clones import ScratchDatabase
 from tests.faults.processes import Child, Processes
 from tests.integration.cache.valkey import Valkey, until
 from tests.systems.conftest import Catalogue
-from tests.systems.live_agent.browsers import Live, People
-from tests.systems.live_agent.conftest import log_in
-from tests.systems.live_agent.test_live import SELECT_KINDS, seated
+from tests.systems.live_agent.asking import log_in
+from tests.systems.live_agent.browsers import Live, People, seated
+from tests.systems.live_agent.test_live import SELECT_KINDS
 from tests.texts import ROOT
 
 # A project that lists this system alone; the code is where it is.

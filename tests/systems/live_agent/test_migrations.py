@@ -1,13 +1,22 @@
 """The migrations of live_agent: up, down and up again, by plain Alembic, and what it says."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bedplate.testing.clones import ScratchDatabase
-from tests.systems.alembic import LEFT, alembic, copy_of_the_system
+from tests.systems.alembic import (
+    COLUMN_AND_INDEX,
+    LEFT,
+    alembic,
+    assert_names_no_database,
+    assert_unchanged,
+    copy_of_the_system,
+    operations_of,
+    revised,
+    typed,
+)
 from tests.systems.conftest import asker
 from tests.systems.schema import tables_of
 from tests.texts import ROOT
@@ -18,9 +27,7 @@ INITIAL = "0001_initial_schema_users_orgs_sessions.py"
 
 def test_A2_alembics_folder_is_complete_and_its_file_names_no_database() -> None:
     """Everything that `alembic init` makes is where it is looked for."""
-    ini = (FOLDER / "alembic.ini").read_text()
-    assert "script_location = %(here)s/migrations" in ini
-    assert "sqlalchemy.url" not in ini
+    assert_names_no_database(FOLDER)
     for name in ("env.py", "script.py.mako", f"versions/{INITIAL}"):
         assert (FOLDER / "migrations" / name).is_file()
     assert "Base.metadata" in (FOLDER / "migrations" / "env.py").read_text()
@@ -35,9 +42,8 @@ async def test_A2_env_takes_the_url_from_a_dotenv(
     (tmp_path / ".env").write_text(f"LIVE_AGENT_DATABASE_URL={blank_database.url.render()}\n")
     elsewhere = replace(blank_database, url=replace(blank_database.url, port=1), pooled_url=None)
 
-    ran = await alembic(folder, elsewhere, "upgrade", "0001")
+    await typed(folder, elsewhere, "upgrade", "0001")
 
-    assert ran.returncode == 0, ran.stderr
     assert "users" in await tables_of(asker(blank_database))
 
 
@@ -46,32 +52,20 @@ async def test_A2_autogenerate_knows_the_models(
 ) -> None:
     """A changed model becomes a revision that is applied and undone as it is."""
     folder = copy_of_the_system("live_agent", tmp_path)
-    assert (await alembic(folder, blank_database, "upgrade", "head")).returncode == 0
-    model = folder / "models" / "organization.py"
-    model.write_text(
-        model.read_text().replace(
-            "    name: Mapped[str]",
-            "    plan: Mapped[str | None] = mapped_column(String(20), index=True)\n"
-            "    name: Mapped[str]",
-            1,
-        )
+    await typed(folder, blank_database, "upgrade", "head")
+
+    revision = await revised(
+        folder,
+        blank_database,
+        "Add plans",
+        model="organization.py",
+        column="plan: Mapped[str | None] = mapped_column(String(20), index=True)",
+        before="name: Mapped[str]",
     )
 
-    made = await alembic(folder, blank_database, "revision", "--autogenerate", "-m", "Add plans")
-
-    assert made.returncode == 0, made.stderr
-    (path,) = (folder / "migrations" / "versions").glob("*add_plans.py")
-    assert re.findall(r"op\.(\w+)", path.read_text()) == [
-        "add_column",
-        "create_index",
-        "f",
-        "drop_index",
-        "f",
-        "drop_column",
-    ]
+    assert operations_of(revision) == COLUMN_AND_INDEX
     for command in (["upgrade", "head"], ["check"], ["downgrade", "-1"]):
-        ran = await alembic(folder, blank_database, *command)
-        assert ran.returncode == 0, ran.stderr
+        await typed(folder, blank_database, *command)
 
 
 async def test_A3_current_on_a_fresh_database_shows_no_revision(
@@ -122,8 +116,7 @@ async def test_A10_the_initial_migration_goes_up_down_and_up_again(
 
     for command in ("upgrade", "downgrade", "upgrade"):
         target = "0001" if command == "upgrade" else "base"
-        ran = await alembic(FOLDER, blank_database, command, target)
-        assert ran.returncode == 0, ran.stderr
+        await typed(FOLDER, blank_database, command, target)
         shown = {
             row[0] for row in await ask("SELECT tablename FROM pg_tables WHERE schemaname='public'")
         }
@@ -137,9 +130,7 @@ async def test_A10_upgrade_head_downgrade_base_and_upgrade_head(
     """The commands as specified, over every revision."""
     ask = asker(blank_database)
     for command, target in (("upgrade", "head"), ("downgrade", "base"), ("upgrade", "head")):
-        ran = await alembic(FOLDER, blank_database, command, target)
-        assert ran.returncode == 0, ran.stderr
+        await typed(FOLDER, blank_database, command, target)
         found = await tables_of(ask)
         assert {"users", "organizations", "sessions"} <= found if target == "head" else not found
-    checked = await alembic(FOLDER, blank_database, "check")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    await assert_unchanged(FOLDER, blank_database)

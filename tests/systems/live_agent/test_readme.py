@@ -15,6 +15,7 @@ from bedplate.settings import Settings
 from bedplate.urls import DatabaseUrl
 from systems.live_agent.settings import LiveAgentSettings
 from tests.deploy.compose import LIBRILABS, ComposeFile, findings
+from tests.systems.example_file import assert_embedded, assert_every_variable, example_lines
 from tests.systems.live_agent.schema_summary import README, in_readme
 from tests.texts import ROOT
 
@@ -104,21 +105,10 @@ def test_every_test_of_the_table_is_there() -> None:
 
 def test_the_example_holds_every_variable_with_a_comment() -> None:
     """What is not in `.env.example` does not exist for whoever deploys it."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
-    assert {str(field.alias) for field in Settings.model_fields.values()} <= named
-    assert LiveAgentSettings.variables() <= named
-    assert "LIVE_AGENT_DATABASE_URL" in named
-    for number, line in enumerate(lines):
-        if line and not line.startswith("#"):
-            above = lines[number - 1]
-            assert above.startswith("# ") or "=" in above, f"{line} has no comment"
-    variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    settings = Settings.load("live_agent", variables)
-    assert settings.database_url is None
-    assert settings.redis_url is None
+    assert_every_variable("live_agent", LiveAgentSettings.variables())
+    settings, _ = assert_embedded("live_agent")
     assert settings.lease == timedelta(seconds=15)
-    assert f"# DATABASE_URL={URL}" in lines
+    assert f"# DATABASE_URL={URL}" in example_lines("live_agent")
 
 
 def test_the_compose_file_fits_the_schema_and_refers_to_what_is_there() -> None:

@@ -20,11 +20,11 @@ from bedplate.rows.ids import new_id
 from systems.live_agent.models import Base, Organization, Session, User
 from tests.systems.conftest import Catalogue
 from tests.systems.schema import (
-    COLUMNS,
-    FOREIGN_KEYS,
     TIMESTAMPS,
+    assert_as_models,
     columns_of,
     constraints_of,
+    foreign_keys_of,
     refuses,
     tables_of,
 )
@@ -46,11 +46,8 @@ async def acme(catalogue: Catalogue, committed: object) -> uuid.UUID:
 
 async def test_the_head_has_exactly_what_the_models_have(catalogue: Catalogue) -> None:
     """One table, column or null more or less is somebody's surprise."""
-    assert set(Base.metadata.tables) == await tables_of(catalogue)
+    await assert_as_models(catalogue, Base.metadata)
     assert set(Base.metadata.tables) >= {"organizations", "users", "sessions"}
-    for table in Base.metadata.tables.values():
-        found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
-        assert found == {column.name: column.nullable for column in table.columns}
     for row in await catalogue(TIMESTAMPS):
         assert row["data_type"] == TIME, row["name"]
 
@@ -199,8 +196,7 @@ async def test_A8_unique_keys_contain_the_tenant_but_for_the_two_that_are_specif
             if definition.startswith("UNIQUE") and "organization_id" not in definition:
                 keys.add(name)
     assert keys == {"uq_users_email", "uq_sessions_room_name"}
-    references = await catalogue(FOREIGN_KEYS)
-    assert {row["column_name"] for row in references} == {"organization_id"}
+    assert {column for _, column, *_ in await foreign_keys_of(catalogue)} == {"organization_id"}
 
 
 async def test_A8_relationships_go_both_ways_and_none_is_loaded_implicitly(

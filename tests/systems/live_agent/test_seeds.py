@@ -15,7 +15,7 @@ from bedplate.layer import DataLayer
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
 from tests.systems.conftest import Catalogue
-from tests.systems.live_agent.conftest import log_in, sign_up
+from tests.systems.live_agent.asking import log_in, sign_up
 from tests.texts import ROOT
 
 MADE = ["created organization Test Organization", "created user admin@test.com"]

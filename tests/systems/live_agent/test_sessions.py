@@ -11,7 +11,7 @@ import pytest
 from httpx import AsyncClient
 
 from tests.systems.conftest import Catalogue
-from tests.systems.live_agent.conftest import Join, open_session
+from tests.systems.live_agent.asking import Join, open_session
 from tests.systems.schema import refuses
 
 STATUSES = ("pending", "active", "completed", "error")

@@ -13,7 +13,7 @@ from bedplate.layer import DataLayer
 from systems.live_agent.models import Base, Organization, Session, User
 from systems.live_agent.repositories import Users, find_login
 from tests.systems.conftest import Catalogue
-from tests.systems.live_agent.conftest import me, open_session
+from tests.systems.live_agent.asking import me, open_session
 from tests.systems.schema import tables_of
 
 SECURITY = """

@@ -5,7 +5,9 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import pikepdf
 import pytest
 from httpx import AsyncClient, Response
 
@@ -15,7 +17,9 @@ from bedplate.layer import DataLayer
 from systems.pdf_translator.repositories import Users
 from systems.pdf_translator.settings import GoogleSettings, PdfTranslatorSettings
 from tests.systems.conftest import Catalogue, NewClient
+from tests.systems.documents import samples
 from tests.systems.documents.samples import drawn, two_columns
+from tests.systems.pdf_translator.engines import Capitals
 
 TABLES = ("users", "translations", "document_blocks", "glossary", "bedplate.jobs")
 COOKIE = "pdf_translator_session"
@@ -79,6 +83,37 @@ def sample(tmp_path: Path) -> bytes:
     return drawn(tmp_path / "sample.pdf", two_columns).read_bytes()
 
 
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Capitals:
+    """The engine of every job of the test."""
+    made = Capitals()
+    monkeypatch.setattr(PdfTranslatorSettings, "create_engine", lambda _: made)
+    return made
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> bytes:
+    """A table of three rows, on one page."""
+    return samples.drawn(tmp_path / "table.pdf", samples.table).read_bytes()
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> bytes:
+    """Several pages of three paragraphs each, every one of them another."""
+    pdf = pikepdf.new()
+    for number in range(6):
+
+        def draw(canvas: Any, number: int = number) -> None:
+            for part in range(3):
+                words = [f"page {number} part {part}.", *samples.PROSE[:40]]
+                samples.paragraph(canvas, words, 72, 700 - 120 * part, 400)
+
+        with pikepdf.open(samples.drawn(tmp_path / "page.pdf", draw)) as page:
+            pdf.pages.extend(page.pages)
+    pdf.save(tmp_path / "book.pdf")
+    return (tmp_path / "book.pdf").read_bytes()
+
+
 async def enter(client: AsyncClient, layer: DataLayer, name: str) -> uuid.UUID:
     """Sign somebody in without their provider: a row and a session, as the callback makes them."""
     identity = Identity("https://accounts.google.com", name, f"{name}@example.org", name.title())
@@ -98,14 +133,6 @@ async def upload(
         files={"file": (name, data, "application/pdf")},
         data={"target_language": language, **more},
     )
-
-
-def assert_problem(answer: Response, status: int) -> str:
-    """An error of this status, as problem details. Returns its code."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    return str(answer.json()["code"])
 
 
 async def count_all(catalogue: Catalogue) -> dict[str, int]:

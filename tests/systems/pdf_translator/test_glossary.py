@@ -5,8 +5,8 @@ import uuid
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.systems.conftest import Catalogue
-from tests.systems.pdf_translator.conftest import assert_problem, count_all
+from tests.systems.conftest import Catalogue, assert_problem
+from tests.systems.pdf_translator.conftest import count_all
 
 SHELL = {"term": "shell", "translation": "intérprete", "target_lang": "es"}
 

@@ -1,10 +1,19 @@
 """The migrations of pdf_translator: up, down and up again, by plain Alembic."""
 
-import re
 from pathlib import Path
 
 from bedplate.testing.clones import ScratchDatabase
-from tests.systems.alembic import LEFT, alembic, copy_of_the_system
+from tests.systems.alembic import (
+    COLUMN_AND_INDEX,
+    LEFT,
+    alembic,
+    assert_names_no_database,
+    assert_unchanged,
+    copy_of_the_system,
+    operations_of,
+    revised,
+    typed,
+)
 from tests.systems.conftest import asker
 from tests.systems.schema import tables_of
 from tests.texts import ROOT
@@ -25,8 +34,7 @@ async def test_P16_upgrade_downgrade_and_upgrade_again_on_an_empty_database(
         (["downgrade", "-1"], ""),
         (["upgrade", "head"], f"{HEAD} (head)"),
     ):
-        ran = await alembic(FOLDER, blank_database, *command)
-        assert ran.returncode == 0, ran.stderr
+        await typed(FOLDER, blank_database, *command)
         said = await alembic(FOLDER, blank_database, "current")
         assert said.stdout.strip() == current
         assert await tables_of(ask) == (TABLES if current else set())
@@ -35,9 +43,7 @@ async def test_P16_upgrade_downgrade_and_upgrade_again_on_an_empty_database(
 
 async def test_P16_alembic_is_initialised_and_its_file_names_no_database() -> None:
     """Everything that `alembic init` makes is where it is looked for."""
-    ini = (FOLDER / "alembic.ini").read_text()
-    assert "script_location = %(here)s/migrations" in ini
-    assert "sqlalchemy.url" not in ini
+    assert_names_no_database(FOLDER)
     for name in ("env.py", "script.py.mako", "versions/0001_initial.py"):
         assert (FOLDER / "migrations" / name).is_file()
     assert "read_environment" in (ROOT / "src/bedplate/migrations/target.py").read_text()
@@ -47,10 +53,7 @@ async def test_P16_autogenerate_on_unchanged_models_finds_nothing(
     bedplate_worker_database: ScratchDatabase,
 ) -> None:
     """A difference that is always there hides those that matter."""
-    checked = await alembic(FOLDER, bedplate_worker_database, "check")
-
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "No new upgrade operations detected" in checked.stdout + checked.stderr
+    await assert_unchanged(FOLDER, bedplate_worker_database)
 
 
 async def test_P16_the_documented_workflow_makes_applies_and_undoes_a_migration(
@@ -58,35 +61,21 @@ async def test_P16_the_documented_workflow_makes_applies_and_undoes_a_migration(
 ) -> None:
     """New migration, review, upgrade, rollback: the README's four steps, on a changed model."""
     folder = copy_of_the_system("pdf_translator", tmp_path)
-    assert (await alembic(folder, blank_database, "upgrade", "head")).returncode == 0
-    model = folder / "models" / "user.py"
-    model.write_text(
-        model.read_text().replace(
-            "    name: Mapped[str]",
-            "    locale: Mapped[str | None] = mapped_column(String(10), index=True)\n"
-            "    name: Mapped[str]",
-            1,
-        )
+    await typed(folder, blank_database, "upgrade", "head")
+
+    revision = await revised(
+        folder,
+        blank_database,
+        "Keep a user's locale",
+        model="user.py",
+        column="locale: Mapped[str | None] = mapped_column(String(10), index=True)",
+        before="name: Mapped[str]",
     )
 
-    made = await alembic(
-        folder, blank_database, "revision", "--autogenerate", "-m", "Keep a user's locale"
-    )
-
-    assert made.returncode == 0, made.stderr
-    (path,) = (folder / "migrations" / "versions").glob("*keep_a_user_s_locale.py")
-    assert re.findall(r"op\.(\w+)", path.read_text()) == [
-        "add_column",
-        "create_index",
-        "f",
-        "drop_index",
-        "f",
-        "drop_column",
-    ]
+    assert operations_of(revision) == COLUMN_AND_INDEX
     ask = asker(blank_database)
     for command, is_there in ((["upgrade", "head"], True), (["downgrade", "-1"], False)):
-        ran = await alembic(folder, blank_database, *command)
-        assert ran.returncode == 0, ran.stderr
+        await typed(folder, blank_database, *command)
         columns = await ask(
             "SELECT FROM information_schema.columns WHERE column_name = 'locale'"
             " AND table_schema = 'public'"

@@ -23,8 +23,8 @@ from tests.integration.accounts.provider import (
     REDIRECT,
     LocalProvider,
 )
-from tests.systems.conftest import BASE_URL, Catalogue
-from tests.systems.pdf_translator.conftest import COOKIE, assert_problem
+from tests.systems.conftest import BASE_URL, Catalogue, assert_problem
+from tests.systems.pdf_translator.conftest import COOKIE
 
 USERS = "SELECT id, google_id, email, name FROM users ORDER BY created_at"
 SESSIONS = "pdf_translator:session:*"

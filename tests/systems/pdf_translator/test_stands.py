@@ -14,6 +14,7 @@ from bedplate.settings import Settings
 from bedplate.system import System
 from systems.pdf_translator.settings import GoogleSettings, PdfTranslatorSettings
 from tests.deploy.compose import LIBRILABS, ComposeFile, findings
+from tests.systems.example_file import assert_embedded, assert_every_variable, example_lines
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "pdf_translator"
@@ -33,28 +34,15 @@ SPECIFIED = {
 
 def test_P17_the_example_holds_every_variable_with_a_comment() -> None:
     """What is not in `.env.example` does not exist for whoever deploys it."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
-    assert named >= SPECIFIED
-    assert named >= {str(field.alias) for field in Settings.model_fields.values()}
-    assert named >= PdfTranslatorSettings.variables() | GoogleSettings.variables()
-    assert "PDF_TRANSLATOR_DATABASE_URL" in named
-    for number, line in enumerate(lines):
-        if line and not line.startswith("#"):
-            above = lines[number - 1]
-            assert above.startswith("# ") or "=" in above, f"{line} has no comment"
+    own = PdfTranslatorSettings.variables() | GoogleSettings.variables()
+    assert_every_variable("pdf_translator", own | SPECIFIED)
 
 
 def test_P17_the_example_copied_unchanged_keeps_the_embedded_stand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Copying it must not point a first run at a server that is not there."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    settings = Settings.load("pdf_translator", variables)
-    assert settings.database_url is None
-    assert settings.redis_url is None
-    assert not settings.has_files
+    _, variables = assert_embedded("pdf_translator")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert GoogleSettings.load().provider is None
@@ -123,7 +111,7 @@ def test_P17_no_secret_is_committed() -> None:
         source = path.read_text()
         for found in ("postgresql://", "redis://", "pdf_translator_dev", "AKIA", "GOCSPX"):
             assert found not in source, f"{found} in {path}"
-    example = (FOLDER / ".env.example").read_text().splitlines()
+    example = example_lines("pdf_translator")
     for name in ("GOOGLE_CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY", "BEDPLATE_SECRET_KEY"):
         (line,) = [line for line in example if line.lstrip("# ").startswith(f"{name}=")]
         assert line == f"# {name}="

@@ -14,8 +14,8 @@ from bedplate.system import System
 from systems.documents.limits import PdfLimits
 from systems.pdf_translator.routes import translations as routes
 from tests.serving import send_half, served
-from tests.systems.conftest import Catalogue, NewClient
-from tests.systems.pdf_translator.conftest import assert_problem, count_all, enter, upload
+from tests.systems.conftest import Catalogue, NewClient, assert_problem
+from tests.systems.pdf_translator.conftest import count_all, enter, upload
 
 FILES = "SELECT key, state, expires_at - created_at AS kept FROM bedplate.stored_files"
 

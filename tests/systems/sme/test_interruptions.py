@@ -1,23 +1,34 @@
 """The jobs of sme when something comes between: killed, overtaken, failing; evidence that goes."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 from httpx import AsyncClient
 
-from bedplate.jobs import ledger
 from bedplate.jobs.worker import Outcome
 from bedplate.layer import DataLayer
 from bedplate.testing.clones import ScratchDatabase
 from systems.sme import tasks
 from tests.systems.conftest import Catalogue, RunJob
+from tests.systems.deaths import bury, work_and_die
 from tests.systems.sme.conftest import PASSAGES, add_text, count_all, ingest
 from tests.systems.sme.embedders import LONG, Watched
-from tests.texts import ROOT
+
+KILLER = """
+from systems.sme import tasks
+from systems.sme.embedding.minilm import MiniLM
+
+class Killer(MiniLM):
+    calls = 0
+    async def embed(self, texts):
+        self.calls += 1
+        if self.calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().embed(texts)
+
+killer = Killer()
+tasks.load_embedder = lambda name: killer
+"""
 
 
 async def test_S9_a_killed_worker_resumes_after_the_last_batch(
@@ -31,9 +42,8 @@ async def test_S9_a_killed_worker_resumes_after_the_last_batch(
     """kill -9 inside the second batch: what the first has made is not asked for again."""
     added = (await add_text(client, LONG)).json()
 
-    status = await asyncio.to_thread(
-        _run_and_be_killed, {**committed.variables(), **bedplate_s3}, added["job_id"], at_call=2
-    )
+    variables = {**committed.variables(), **bedplate_s3}
+    status = await work_and_die("sme", KILLER, variables, added["job_id"], 2)
 
     assert status == -signal.SIGKILL
     embedded = await catalogue("SELECT text FROM passages WHERE embedding IS NOT NULL")
@@ -143,12 +153,7 @@ async def test_evidence_whose_workers_died_is_shown_as_failed(
 ) -> None:
     """A job that kills its workers is buried by the relay: nobody is left to write the row."""
     added = (await add_text(client, "They differ.")).json()
-    await catalogue(
-        "UPDATE bedplate.jobs SET state = 'running', worker = 'w:1', crashes = 2,"
-        " lease_until = now() - interval '1 second'"
-    )
-    async with layer.owner_database.engine.begin() as connection:
-        await ledger.rescue_expired(connection)
+    await bury(catalogue, layer)
 
     shown = (await client.get(f"/evidence/{added['id']}")).json()
 
@@ -181,45 +186,3 @@ async def test_S5_the_purge_removes_rows_passages_and_files_after_the_retention(
     assert [row["id"] for row in deleted] == [gone_file]
     assert (await client.post(f"/evidence/{gone}/restore")).status_code == 404
     assert (await client.post(f"/evidence/{added[1]['id']}/restore")).status_code == 200
-
-
-KILLED = """
-import asyncio, os, signal, sys, uuid
-
-from bedplate.jobs.tasks import registry_of
-from bedplate.jobs.worker import Worker
-from bedplate.layer import DataLayer
-from systems.sme import tasks
-from systems.sme.app import system
-from systems.sme.embedding.minilm import MiniLM
-
-class Killer(MiniLM):
-    calls = 0
-    async def embed(self, texts):
-        self.calls += 1
-        if self.calls == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return await super().embed(texts)
-
-killer = Killer()
-tasks.load_embedder = lambda name: killer
-
-async def main():
-    async with DataLayer.from_environment("sme") as layer:
-        async with Worker(layer, layer.owner_database, registry_of(system.tasks)) as worker:
-            await worker.run(uuid.UUID(sys.argv[1]))
-
-asyncio.run(main())
-"""
-
-
-def _run_and_be_killed(variables: dict[str, str], job_id: str, *, at_call: int) -> int:
-    """Run the job in a process of its own that is killed with -9 inside a call of the model."""
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), job_id, str(at_call)],
-        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        check=False,
-        timeout=60,
-    )
-    return process.returncode

@@ -7,14 +7,29 @@ import asyncpg
 import pytest
 from sqlalchemy.orm import DeclarativeBase
 
-from bedplate.migrations.upgrade import downgrade, upgrade
+from bedplate.migrations.upgrade import upgrade
 from bedplate.system import System
 from bedplate.testing.clones import ScratchDatabase
 from bedplate.testing.stack import Servers
 from systems.sme.models import Base
-from tests.systems.alembic import LEFT, alembic, copy_of_the_system
+from tests.systems.alembic import (
+    alembic,
+    assert_names_no_database,
+    assert_reversible,
+    assert_unchanged,
+    copy_of_the_system,
+    operations_of,
+    revised,
+    typed,
+)
 from tests.systems.conftest import Catalogue, asker
-from tests.systems.schema import COLUMNS, columns_of, constraints_of, refuses, tables_of
+from tests.systems.schema import (
+    assert_as_models,
+    columns_of,
+    constraints_of,
+    refuses,
+    tables_of,
+)
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "sme"
@@ -82,41 +97,29 @@ async def test_S3_alembic_connects_asynchronously_and_migrates(
 ) -> None:
     """The commands that everybody knows; `alembic_version` is there afterwards."""
     for command in (["upgrade", "head"], ["downgrade", "-1"], ["upgrade", "head"]):
-        ran = await alembic(FOLDER, blank_database, *command)
-        assert ran.returncode == 0, ran.stderr
-    current = await alembic(FOLDER, blank_database, "current")
-    assert "0002 (head)" in current.stdout
+        await typed(FOLDER, blank_database, *command)
+    assert "0002 (head)" in await typed(FOLDER, blank_database, "current")
     ask = asker(blank_database)
     assert [row[0] for row in await ask("SELECT version_num FROM alembic_version")] == ["0002"]
-    checked = await alembic(FOLDER, blank_database, "check")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    await assert_unchanged(FOLDER, blank_database)
     assert "run_async_migrations" in (ROOT / "src/bedplate/migrations/env.py").read_text()
-    ini = (FOLDER / "alembic.ini").read_text()
-    assert "script_location" in ini
-    assert "sqlalchemy.url" not in ini
+    assert_names_no_database(FOLDER)
 
 
 async def test_S3_downgrade_leaves_nothing_and_upgrade_works_again(
     blank_database: ScratchDatabase, bedplate_system: System
 ) -> None:
     """What is left behind makes the next upgrade fail."""
-    ask = asker(blank_database)
-    settings = blank_database.settings()
-    assert (await upgrade(bedplate_system, settings)).head == "0002"
-
-    await downgrade(bedplate_system, settings, "base")
-
-    assert await ask(LEFT) == []
-    assert (await upgrade(bedplate_system, settings)).head == "0002"
+    await assert_reversible(bedplate_system, blank_database, "0002")
 
 
 async def test_S4_the_initial_migration_has_its_message_and_the_base_model(
     blank_database: ScratchDatabase,
 ) -> None:
     """Every table of the system has the four columns, with their defaults."""
-    history = await alembic(FOLDER, blank_database, "history")
-    assert re.search(r"<base> -> 0001.*initial_base_model", history.stdout)
-    assert (await alembic(FOLDER, blank_database, "upgrade", "0001")).returncode == 0
+    history = await typed(FOLDER, blank_database, "history")
+    assert re.search(r"<base> -> 0001.*initial_base_model", history)
+    await typed(FOLDER, blank_database, "upgrade", "0001")
     ask = asker(blank_database)
     tables = await tables_of(ask)
     assert tables == {"evidence", "passages"}
@@ -153,10 +156,7 @@ async def test_S4_updated_at_moves_with_every_update(
 
 async def test_the_head_has_exactly_what_the_models_have(catalogue: Catalogue) -> None:
     """One table, column or null more or less is somebody's surprise."""
-    assert set(Base.metadata.tables) == await tables_of(catalogue)
-    for table in Base.metadata.tables.values():
-        found = {row["name"]: row["is_nullable"] for row in await catalogue(COLUMNS, table.name)}
-        assert found == {column.name: column.nullable for column in table.columns}
+    await assert_as_models(catalogue, Base.metadata)
 
 
 async def test_S3_a_changed_model_becomes_a_revision(
@@ -165,21 +165,15 @@ async def test_S3_a_changed_model_becomes_a_revision(
     """Autogenerate sees the new column and nothing else; vectors and triggers are known to it."""
     folder = copy_of_the_system("sme", tmp_path)
     await upgrade(bedplate_system, blank_database.settings())
-    model = folder / "models" / "evidence.py"
-    model.write_text(
-        model.read_text().replace(
-            "    source: Mapped[str | None]",
-            "    shelf: Mapped[str | None] = mapped_column(String(40))\n"
-            "    source: Mapped[str | None]",
-            1,
-        )
+    revision = await revised(
+        folder,
+        blank_database,
+        "Add a shelf",
+        model="evidence.py",
+        column="shelf: Mapped[str | None] = mapped_column(String(40))",
+        before="source: Mapped[str | None]",
     )
-
-    made = await alembic(folder, blank_database, "revision", "--autogenerate", "-m", "Add a shelf")
-
-    assert made.returncode == 0, made.stderr
-    (path,) = (folder / "migrations" / "versions").glob("*add_a_shelf.py")
-    assert re.findall(r"op\.(\w+)", path.read_text()) == ["add_column", "drop_column"]
+    assert operations_of(revision) == ["add_column", "drop_column"]
 
 
 async def test_S8_the_database_refuses_what_no_passage_is(

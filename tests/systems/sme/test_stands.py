@@ -19,6 +19,7 @@ from systems.sme.models import Evidence
 from systems.sme.settings import SmeSettings
 from tests.deploy.compose import LIBRILABS, ComposeFile, findings
 from tests.systems.conftest import Catalogue
+from tests.systems.example_file import assert_embedded, assert_every_variable, example_lines
 from tests.texts import ROOT
 
 FOLDER = ROOT / "systems" / "sme"
@@ -125,29 +126,15 @@ def test_S3_a_password_that_is_not_set_is_one_clear_line(
 
 def test_S6_the_example_holds_every_variable_with_a_comment() -> None:
     """DATABASE_URL and DB_PASSWORD among them, in the specification's words."""
-    text = (FOLDER / ".env.example").read_text()
-    lines = text.splitlines()
-    named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
-    assert named >= {"DATABASE_URL", "DB_PASSWORD", "SME_DATABASE_URL"}
-    assert f"DATABASE_URL={SPECIFIED_URL}" in text
-    assert named >= {str(field.alias) for field in Settings.model_fields.values()}
-    assert named >= SmeSettings.variables()
-    for number, line in enumerate(lines):
-        if line and not line.startswith("#"):
-            above = lines[number - 1]
-            assert above.startswith("# ") or "=" in above, f"{line} has no comment"
+    assert_every_variable("sme", SmeSettings.variables() | {"DATABASE_URL", "DB_PASSWORD"})
+    assert f"DATABASE_URL={SPECIFIED_URL}" in "\n".join(example_lines("sme"))
 
 
 def test_S6_the_example_copied_unchanged_keeps_the_embedded_stand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Copying it must not point a first run at a server that is not there."""
-    lines = (FOLDER / ".env.example").read_text().splitlines()
-    variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    settings = Settings.load("sme", variables)
-    assert settings.database_url is None
-    assert settings.redis_url is None
-    assert not settings.has_files
+    _, variables = assert_embedded("sme")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert SmeSettings.load().retention.days == 30
