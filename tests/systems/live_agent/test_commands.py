@@ -49,6 +49,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     }
     with Terminal(FOLDER, variables) as terminal:
         yield terminal
+        # `env` of the second one has named its folder, too.
+        terminal.type("export BEDPLATE_STATE_DIR=$FOLDER/state")
         terminal.type("bedplate -n restored down; bedplate down")
 
 
