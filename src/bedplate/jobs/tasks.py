@@ -13,17 +13,21 @@ by `encode` when the job is enqueued, so that what cannot be run is refused befo
 """
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from bedplate.errors import ArgumentsError, UnknownTaskError
+from bedplate.jobs.parameters import (
+    check_signature,
+    fields_of,
+    first_reason,
+    parameters_of,
+    refuse_unstorable,
+)
 from bedplate.jobs.schedules import Schedule, schedule_of
 
 if TYPE_CHECKING:
@@ -38,7 +42,6 @@ Upgrade = Callable[[int, dict[str, Any]], dict[str, Any]]
 TICK = "tick"
 DEFAULT_QUEUE = "default"
 DEFAULT_ATTEMPTS = 5
-_BINDABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,14 @@ class Task(Generic[P]):
     def encode(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The arguments by name, as JSON values. Raises `ArgumentsError` when they do not fit."""
         try:
-            parameters = _parameters_of(self.function)
+            parameters = parameters_of(self.function)
             bound = parameters.signature.bind(*args, **kwargs)
             bound.apply_defaults()
             model = parameters.model.model_validate(bound.arguments, strict=True)
             encoded = model.model_dump(mode="json", by_alias=True)
-            _refuse_unstorable(encoded)
+            refuse_unstorable(encoded)
         except ValidationError as error:
-            raise self._refusal(_first_reason(error)) from error
+            raise self._refusal(first_reason(error)) from error
         except (TypeError, ValueError) as error:
             raise self._refusal(str(error)) from error
         return encoded
@@ -109,10 +112,10 @@ class Task(Generic[P]):
         A parameter added since with a default takes it; one that is gone is refused.
         """
         try:
-            model = _parameters_of(self.function).model.model_validate(dict(arguments))
+            model = parameters_of(self.function).model.model_validate(dict(arguments))
         except ValidationError as error:
-            raise self._refusal(_first_reason(error)) from error
-        return {str(each.alias): getattr(model, name) for name, each in _fields(model)}
+            raise self._refusal(first_reason(error)) from error
+        return {str(each.alias): getattr(model, name) for name, each in fields_of(model)}
 
     def decode_version(self, version: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """As `decode`, of arguments that older code made. Raises `ArgumentsError`."""
@@ -126,13 +129,13 @@ class Task(Generic[P]):
 
     def encode_tick(self, tick: datetime) -> dict[str, Any]:
         """The arguments of the job of one tick. Raises `ArgumentsError`."""
-        parameters = _parameters_of(self.function).signature.parameters
+        parameters = parameters_of(self.function).signature.parameters
         return cast("Task[...]", self).encode(**({TICK: tick} if TICK in parameters else {}))
 
     def _refusal(self, reason: str) -> ArgumentsError:
         return ArgumentsError(
             f"arguments do not fit task {self.name}: {reason}",
-            hint=f"Its signature is {self.name}{_parameters_of(self.function).signature}",
+            hint=f"Its signature is {self.name}{parameters_of(self.function).signature}",
             task=self.name,
         )
 
@@ -193,7 +196,7 @@ def task(
     schedule = schedule_of(every, cron, time_zone)
 
     def declare(function: "Callable[Concatenate[JobRun, P], Awaitable[None]]") -> Task[P]:
-        _check_signature(function)
+        check_signature(function)
         declared = Task(
             function,
             name or _derived_name(function),
@@ -216,74 +219,9 @@ def registry_of(tasks: Iterable[Task[Any]]) -> TaskRegistry:
     return TaskRegistry(tasks)
 
 
-@dataclass(frozen=True)
-class _Parameters:
-    """A task function's parameters after the first: to bind a call, to check and render it."""
-
-    signature: inspect.Signature
-    model: type[BaseModel]
-
-
-@cache
-def _parameters_of(function: Callable[..., Any]) -> _Parameters:
-    _, *parameters = inspect.signature(function).parameters.values()
-    hints = _hints(function, {each.name for each in parameters})
-    # By alias, because a field may not be called `copy` or `_x`, and a parameter may.
-    fields: dict[str, Any] = {
-        f"argument_{each.name}": (
-            hints.get(each.name, Any),
-            Field(
-                ... if each.default is inspect.Parameter.empty else each.default, alias=each.name
-            ),
-        )
-        for each in parameters
-    }
-    # Infinity and NaN as they are, to be refused: null would be another value.
-    config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
-    model = create_model(function.__name__, __config__=config, **fields)
-    return _Parameters(inspect.Signature(parameters), model)
-
-
-def _fields(model: BaseModel) -> Iterable[tuple[str, FieldInfo]]:
-    return type(model).model_fields.items()
-
-
-class _Annotations:
-    """Carries the annotations of some parameters to `get_type_hints`."""
-
-
-def _hints(function: Callable[..., Any], names: set[str]) -> dict[str, Any]:
-    # The first parameter is left out: JobRun is often imported for the type checker alone.
-    carrier = _Annotations()
-    carrier.__annotations__ = {
-        name: hint for name, hint in function.__annotations__.items() if name in names
-    }
-    return get_type_hints(
-        carrier, getattr(inspect.unwrap(function), "__globals__", {}), include_extras=True
-    )
-
-
-def _check_signature(function: Callable[..., Any]) -> None:
-    parameters = list(inspect.signature(function).parameters.values())
-    where = f"{function.__module__}.{function.__qualname__}"
-    if not inspect.iscoroutinefunction(function):
-        raise ArgumentsError(f"task {where} is no async function", hint="Write `async def`.")
-    if not parameters or parameters[0].kind not in {
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    }:
-        raise ArgumentsError(f"task {where} has no first parameter for its JobRun")
-    for each in parameters[1:]:
-        if each.kind not in _BINDABLE:
-            raise ArgumentsError(
-                f"task {where} has the parameter {each}",
-                hint="Arguments are stored by name: no *args, **kwargs or positional-only ones.",
-            )
-
-
 def _check_periodic(declared: Task[Any]) -> None:
     """Nobody gives arguments to a periodic job: each must have a default, but for the tick."""
-    parameters = _parameters_of(declared.function).signature.parameters.values()
+    parameters = parameters_of(declared.function).signature.parameters.values()
     for each in parameters:
         if each.default is inspect.Parameter.empty and each.name != TICK:
             raise ArgumentsError(
@@ -300,20 +238,3 @@ def _derived_name(function: Callable[..., Any]) -> str:
     elif len(parts) > 1:
         parts = parts[:-1]
     return f"{parts[-1]}.{function.__name__}"
-
-
-def _first_reason(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-
-
-# Made once: json.dumps makes one for each call with options, which costs more than the rest.
-_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
-
-
-def _refuse_unstorable(encoded: dict[str, Any]) -> None:
-    """What JSON or PostgreSQL's jsonb cannot hold: NaN, lone surrogates, the character NUL."""
-    rendered = _STRICT.encode(encoded)
-    rendered.encode()
-    if "\\u0000" in rendered.replace("\\\\", ""):
-        raise ValueError("a text holds the character NUL, which PostgreSQL cannot store")
