@@ -14,35 +14,29 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import text
 
-from bedplate.delivery import outbox
 from bedplate.delivery.actions import ACTIONS, Action
 from bedplate.delivery.backoff import Backoff
 from bedplate.delivery.broker import Broker, WakeUp
 from bedplate.delivery.file_sweeper import FileSweeper
 from bedplate.delivery.job_sweeper import JobSweeper
-from bedplate.delivery.outbox import Message
+from bedplate.delivery.messenger import MESSAGE_BATCH, Messenger
 from bedplate.delivery.progress import KnownLanes, Progress
 from bedplate.delivery.sweeper import count_outstanding, sweep
 from bedplate.delivery.wakeup import Listener
-from bedplate.errors import BedplateError, UnreachableError
+from bedplate.errors import UnreachableError
 from bedplate.failpoints import failpoint
 from bedplate.jobs import direct_claims, ledger
 from bedplate.jobs.ledger import SentJob
 from bedplate.layer import DataLayer
-from bedplate.rows.driver import DriverConnection, DriverTransaction, fetch
+from bedplate.rows.driver import DriverConnection, fetch
 
 log = logging.getLogger("bedplate.delivery.relay")
 
 BATCH = 200
-# Messages of one transaction: its round trips are shared by so many, and they wait for one another.
-MESSAGE_BATCH = 1000
 # While one batch is told, the next is taken: as many connections at once when there is a backlog.
 AT_ONCE = 2
 POLL = timedelta(seconds=1)
@@ -94,13 +88,10 @@ class Relay:
     ) -> None:
         self._layer = layer
         self._broker = broker
-        self._actions = actions
         self._poll = poll
         self._deadline = deadline
         self._window = window
         self._batch = batch
-        self._message_batch = message_batch
-        self._has_more_messages = False
         self._owner = layer.owner_database
         # Relaxed: what a crash of the server forgets is a job marked sent, which is sent again, and
         # a message deleted, which is acted on again.
@@ -114,12 +105,11 @@ class Relay:
         self._served_directly: frozenset[str] = frozenset()
         self._counted_at = 0.0
         self._in_jobs = Progress()
-        self._in_messages = Progress()
         self._lanes = KnownLanes()
         self._next_sweep = 0.0
         self._to_database = Backoff("database")
         self._to_broker = Backoff("broker")
-        self._to_kinds = {kind: Backoff(kind) for kind in actions}
+        self._messenger = Messenger(layer, self._connections, actions, batch=message_batch)
 
     @property
     def is_listening(self) -> bool:
@@ -188,7 +178,7 @@ class Relay:
     async def _deliver(self) -> Delivered:
         broker = self._broker if self._to_broker.is_open else None
         jobs = [] if broker is None else await self._send_jobs(broker)
-        messages, is_more = await self._act_on_messages()
+        messages, is_more = await self._messenger.act_on_messages()
         # Of a group one job is sent at a time: fewer than a batch may have come of a full one.
         is_more = is_more or len(jobs) == self._batch or any(job.is_grouped for job in jobs)
         return Delivered(len(jobs), messages, is_more=is_more)
@@ -227,89 +217,6 @@ class Relay:
             if taken:
                 return taken
         return []
-
-    async def _act_on_messages(self) -> tuple[int, bool]:
-        resting = [kind for kind, backoff in self._to_kinds.items() if not backoff.is_open]
-        for since in self._in_messages.looks():
-            if self._has_more_messages:
-                # A full batch has more behind it for sure, and need not be asked for.
-                return await self._act_on_many(resting, since)
-            if await outbox.is_due(self._connection, skipped=resting, since=since):
-                done, is_more = await self._act_on_due(self._connection, resting, since)
-                self._has_more_messages = is_more
-                return done, is_more
-            self._in_messages.note((), is_whole=since is None)
-        return 0, False
-
-    async def _act_on_many(
-        self, resting: Sequence[str], since: datetime | None
-    ) -> tuple[int, bool]:
-        """As many batches side by side as there are connections; fails when one of them fails."""
-        self._has_more_messages = False
-        ended = await asyncio.gather(
-            *(self._act_on_due(each, resting, since) for each in self._connections),
-            return_exceptions=True,
-        )
-        for error in ended:
-            if isinstance(error, BaseException):
-                raise error
-        found = [each for each in ended if not isinstance(each, BaseException)]
-        self._has_more_messages = any(is_more for _, is_more in found)
-        return sum(done for done, _ in found), self._has_more_messages
-
-    async def _act_on_due(
-        self, connection: DriverConnection, resting: Sequence[str], since: datetime | None
-    ) -> tuple[int, bool]:
-        async with connection.transaction() as transaction:
-            taken = await outbox.take(
-                transaction, self._message_batch, skipped=resting, since=since
-            )
-            times = (message.not_before for message in taken)
-            self._in_messages.note(times, is_whole=since is None)
-            failpoint("relay.after_take")
-            done = 0
-            for kind in dict.fromkeys(message.kind for message in taken):
-                same = [message for message in taken if message.kind == kind]
-                if await self._act(transaction, kind, same):
-                    done += len(same)
-            failpoint("relay.before_delete")
-        return done, len(taken) == self._message_batch and done > 0
-
-    async def _act(
-        self, transaction: DriverTransaction, kind: str, messages: list[Message]
-    ) -> bool:
-        action = self._actions.get(kind)
-        if action is None:
-            log.error("A message has a kind that nobody acts on", extra={"kind": kind})
-            reason = f"no action for kind {kind}"
-            await _put_back(transaction, messages, reason, timedelta(minutes=1))
-            return False
-        backoff = self._to_kinds[kind]
-        try:
-            await action(self._layer, messages)
-        except (UnreachableError, RedisConnectionError, RedisTimeoutError, OSError) as error:
-            # The destination's fault and not the messages': none of their attempts is spent.
-            backoff.fail(error)
-            return False
-        except (BedplateError, RedisError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            await _put_back(transaction, messages, reason, _pause_of(messages))
-            return False
-        await outbox.delete(transaction, messages)
-        backoff.succeed()
-        return True
-
-
-async def _put_back(
-    transaction: DriverTransaction, messages: Sequence[Message], reason: str, backoff: timedelta
-) -> None:
-    ids = [message.id for message in messages]
-    await outbox.put_back(transaction, ids, error=reason, backoff=backoff)
-
-
-def _pause_of(messages: Sequence[Message]) -> timedelta:
-    """By the message that failed most often: 1, 2, 4 … seconds, at most some minutes."""
-    return timedelta(seconds=1 << min(max(message.attempts for message in messages), 8))
 
 
 async def run_relays(layers: Sequence[DataLayer]) -> None:
