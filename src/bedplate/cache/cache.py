@@ -9,27 +9,24 @@ round: no reader waits for it longer than a tenth of a second. Called by whoever
 `layer.py` and the relay after a commit.
 """
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any, TypeVar
 
-import hiredis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bedplate.cache.entries import Entry, Shape, pack, shape_of, shape_of_type
+from bedplate.cache.entries import Shape, shape_of, shape_of_type
 from bedplate.cache.flights import Flights
 from bedplate.cache.invalidation import Invalidation
 from bedplate.cache.keys import Keyspace, bounded, name_of
-from bedplate.cache.link import PATIENT_TICKS, LinkLostError
-from bedplate.cache.near_cache import NearCache, Ticket
-from bedplate.cache.remote import Lease, Remote
+from bedplate.cache.link import PATIENT_TICKS
+from bedplate.cache.loading import FAILURES, Loading, Wanted
+from bedplate.cache.near_cache import NearCache
+from bedplate.cache.remote import Remote
 from bedplate.cache.route import ClusterRoute, Route
 from bedplate.cache.telling import Telling
 from bedplate.cache.view import TenantCache
@@ -37,21 +34,11 @@ from bedplate.errors import RedisUnreachableError
 from bedplate.redis_address import RedisAddress
 from bedplate.urls import redact
 
-log = logging.getLogger("bedplate.cache")
-
 T = TypeVar("T")
 Read = Callable[[AsyncSession], Awaitable[T]]
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
-LONGEST_TTL = timedelta(days=7)
-# In this process no longer than this, whatever Redis says: the last bound if an invalidation is
-# lost in a way that nobody thought of.
-LONGEST_NEAR_SECONDS = 60.0
-# While Redis is down nobody tells this process of changes.
-NEAR_SECONDS_ALONE = 1.0
-LARGEST_VALUE_BYTES = 1 << 20
 MOST_NAMES = 100_000
-FAILURES = (LinkLostError, hiredis.ReplyError)
 
 # On a standby only what is older than every transaction that it still replays is known to be seen:
 # its snapshot does not list them.
@@ -60,17 +47,6 @@ SELECT CASE WHEN pg_is_in_recovery()
             THEN CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
        END
 """)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One question to the cache. `load` returns the value and what its reader saw of the rows."""
-
-    names: Sequence[str]
-    shape: Shape[Any]
-    ttl: timedelta
-    stale: timedelta
-    load: Callable[[], Awaitable[tuple[Any, int | None]]]
 
 
 class Cache:
@@ -89,7 +65,7 @@ class Cache:
         tenant: Callable[[], str | None] = lambda: None,
         is_in_transaction: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.near_hits = self.redis_hits = self.loads = self.refused_fills = 0
+        self.near_hits = 0
         self._url = url
         self._keyspace = Keyspace(system)
         self._reading = reading
@@ -101,10 +77,25 @@ class Cache:
         self._silent_ticks: int | None = None
         self._telling = Telling(self._keyspace)
         self._names: dict[tuple[str | None, str], str] = {}
-        self._refreshes: set[asyncio.Task[Any]] = set()
+        self._loading = Loading(self._near, self._flights, self._open_route)
 
     def __repr__(self) -> str:
         return f"<Cache {self._keyspace.system} {redact(self._url)}>"
+
+    @property
+    def redis_hits(self) -> int:
+        """What Redis had."""
+        return self._loading.redis_hits
+
+    @property
+    def loads(self) -> int:
+        """What had to be loaded."""
+        return self._loading.loads
+
+    @property
+    def refused_fills(self) -> int:
+        """What was loaded and not stored, because it may have changed meanwhile."""
+        return self._loading.refused_fills
 
     @property
     def bypassed_for(self) -> timedelta | None:
@@ -227,118 +218,14 @@ class Cache:
 
     async def close(self) -> None:
         """Close the connection, and cancel what is being loaded."""
-        for task in self._refreshes:
-            task.cancel()
-        await asyncio.gather(*self._refreshes, return_exceptions=True)
+        await self._loading.close()
         await self._flights.close()
         if self._route is not None:
             await self._route.close()
         self._near.clear()
 
     async def _find(self, wanted: Wanted) -> Any:
-        remote = await self._remote(wanted.names)
-        if remote is None:
-            return await self._flights.join(wanted.names, lambda: self._load_alone(wanted))
-        ticket = self._near.ticket(wanted.names)
-        entry = None
-        try:
-            entry = await remote.look(wanted.shape.digest)
-            if entry is not None:
-                with contextlib.suppress(ValueError):
-                    return self._decoded(remote, wanted, entry, ticket)
-        except FAILURES as error:
-            self._note(error)
-        finally:
-            self._near.give_back(ticket)
-        is_forced = entry is not None
-        return await self._flights.join(
-            wanted.names, lambda: self._load(remote, wanted, is_forced=is_forced)
-        )
-
-    def _decoded(self, remote: Remote, wanted: Wanted, entry: Entry, ticket: Ticket) -> Any:
-        """Raises `ValueError` when it does not decode, or is older than this caller takes."""
-        left = (entry.fresh_until_ms - remote.link.now_ms()) / 1000
-        if left <= 0 and not wanted.stale:
-            raise ValueError("stale")
-        value = wanted.shape.decode(entry.text)
-        self.redis_hits += 1
-        if left <= 0:
-            self._refresh(remote, wanted)
-        self._near.put(ticket, value, min(left, LONGEST_NEAR_SECONDS), len(entry.text))
-        return value
-
-    async def _load(self, remote: Remote, wanted: Wanted, *, is_forced: bool) -> Any:
-        """Load under the lease, or take what another process loaded."""
-        lease: Lease | None = None
-        try:
-            got = await remote.lease(wanted.shape.digest, is_forced=is_forced)
-            if isinstance(got, Entry):
-                with contextlib.suppress(ValueError):
-                    return wanted.shape.decode(got.text)
-            lease = got if isinstance(got, Lease) else None
-        except FAILURES as error:
-            self._note(error)
-        if lease is None:
-            return await self._load_alone(wanted)
-        try:
-            self.loads += 1
-            value, seen_below = await wanted.load()
-            text = wanted.shape.encode(value)
-        except BaseException:
-            with contextlib.suppress(*FAILURES):
-                # Only sent: whoever was cancelled does not wait.
-                remote.give_back(lease)
-            raise
-        with contextlib.suppress(*FAILURES):
-            await self._fill(remote, wanted, lease, text, seen_below)
-        return value
-
-    async def _fill(
-        self, remote: Remote, wanted: Wanted, lease: Lease, text: bytes, seen_below: int | None
-    ) -> None:
-        if len(text) > LARGEST_VALUE_BYTES:
-            log.warning("A value is too large to be cached", extra={"entry": wanted.names[0]})
-            remote.give_back(lease)
-            return
-        packed = pack(wanted.shape.digest, lease.versions, text)
-        ttl = min(wanted.ttl, LONGEST_TTL)
-        if not await remote.fill(lease, packed, ttl, wanted.stale, seen_below):
-            self.refused_fills += 1
-
-    async def _load_alone(self, wanted: Wanted) -> Any:
-        """Without Redis: kept in this process only, and for a moment. With it: not kept."""
-        ticket = self._near.ticket(wanted.names)
-        try:
-            self.loads += 1
-            value, _ = await wanted.load()
-            text = wanted.shape.encode(value)
-            if self._route is None or self._route.link_for(wanted.names[0]) is None:
-                lasts = min(NEAR_SECONDS_ALONE, wanted.ttl.total_seconds())
-                self._near.put(ticket, value, lasts, len(text))
-        finally:
-            self._near.give_back(ticket)
-        return value
-
-    def _refresh(self, remote: Remote, wanted: Wanted) -> None:
-        """Load anew, for the next ones: this one is served what there is."""
-        if wanted.names[0] in self._flights:
-            return
-
-        async def refresh() -> None:
-            try:
-                await self._flights.join(
-                    wanted.names, lambda: self._load(remote, wanted, is_forced=True)
-                )
-            except Exception:
-                log.warning(
-                    "A stale value could not be loaded anew; it is served on",
-                    extra={"entry": wanted.names[0]},
-                    exc_info=True,
-                )
-
-        task = asyncio.create_task(refresh(), name=f"cache refresh {wanted.names[0]}")
-        self._refreshes.add(task)
-        task.add_done_callback(self._refreshes.discard)
+        return await self._loading.find(await self._remote(wanted.names), wanted)
 
     async def _remote(self, names: Sequence[str]) -> Remote | None:
         route = self._open_route()
@@ -364,10 +251,6 @@ class Cache:
         """Before anyone asks the new connection: tell what could not be told."""
         self._near.clear()
         self._telling.tell_kept(self._route)
-
-    def _note(self, error: Exception) -> None:
-        if self._route is not None:
-            self._route.refused(error)
 
     def _name(self, key: str) -> str:
         tenant = self._tenant()

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from bedplate.cache import cache as cache_module
+from bedplate.cache import loading
 from bedplate.cache.invalidation import Invalidation
 from bedplate.delivery.relay import Relay
 from bedplate.errors import CacheTypeError
@@ -218,7 +218,7 @@ async def test_a_stale_value_is_served_while_one_loads_anew(make_layer: MakeLaye
     assert served == [Book(id=1, version=1)] * 3
     await library.has_read.wait()
     library.gate.set()
-    await asyncio.gather(*library.layer.cache._refreshes)
+    await asyncio.gather(*library.layer.cache._loading._refreshes)
     assert await library.read(1, ttl=TTL, stale=TTL) == Book(id=1, version=2)
     assert library.loads[1] == 2
 
@@ -445,7 +445,7 @@ async def test_a_value_that_is_too_large_is_returned_and_not_kept(
     make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection serves all: a huge value would hold up everybody else's."""
-    monkeypatch.setattr(cache_module, "LARGEST_VALUE_BYTES", 10)
+    monkeypatch.setattr(loading, "LARGEST_VALUE_BYTES", 10)
     layer = make_layer()
 
     async def load() -> str:
