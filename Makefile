@@ -40,7 +40,7 @@ endif
 ON_POSTGRES := tests/systems $(addprefix tests/integration/,rows migrations jobs unit_of_work testing)
 
 .DEFAULT_GOAL := help
-.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search demo-failures demo-lost-file requirements lines clean faults faults-once soak
+.PHONY: docker help run up down status migrate seed env test test-postgres stands test-unit docs walk check format bench bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search bench-soft-delete demo-failures demo-lost-file requirements lines clean faults faults-once soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,7 +96,7 @@ format: $(VENV)/dev.stamp ## put the code in the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search ## every benchmark
+bench: bench-start bench-cli bench-jobs bench-transaction bench-objects bench-cache bench-search bench-soft-delete ## every benchmark
 
 bench-start: $(VENV)/dev.stamp ## how long up and down take, each service's share
 	@$(BIN)/python -m benchmarks.start
@@ -121,6 +121,9 @@ bench-search: $(VENV)/dev.stamp ## relevance by words, by meaning and by both; r
 
 faults-once: $(VENV)/dev.stamp ## inject every fault once, the slow ones too
 	@$(BIN)/pytest tests -m fault --faults -q -n $(WORKERS) --dist loadfile
+
+bench-soft-delete: $(VENV)/dev.stamp ## what soft deletion costs each statement of a session
+	@$(BIN)/python -m benchmarks.soft_delete
 
 faults: $(VENV)/dev.stamp ## inject every fault again and again for 30 minutes, with new seeds: MINUTES, SEED
 	@$(BIN)/python -m tests.faults.many --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))

@@ -7,6 +7,7 @@ and statements on a connection, are the caller's own. `soft_delete.py` declares 
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -125,12 +126,13 @@ def _narrow(state: ORMExecuteState, present: _PresentOnly, mixin: type) -> None:
         return
     mapper = state.bind_mapper
     if mapper is not None and mapper.registry.metadata not in _metadatas:
-        # Another system's, which deletes no row softly: it pays nothing.
+        # Another system's, which deletes no row softly.
         return
-    if state.is_insert and statement.select is None:
-        return
-    if isinstance(statement, Update) and state.is_executemany and statement.table in _tables:
-        raise _refusal(f"an update of {_name(statement.table)} by keys")
+    if statement.is_dml:
+        if state.is_insert and statement.select is None:
+            return
+        if isinstance(statement, Update) and state.is_executemany and statement.table in _tables:
+            raise _refusal(f"an update of {_name(statement.table)} by keys")
     narrowed = _narrowed.get(statement)
     if narrowed is None:
         narrowed = statement
@@ -167,6 +169,10 @@ def _refusal(what: str) -> SoftDeleteError:
 
 def _narrow_joined(statement: Update, target: Mapper[Any] | None, mixin: type) -> Update:
     """The condition on what an UPDATE … FROM joins: SQLAlchemy puts it on the target alone."""
+    named = (each._from_objects for each in statement._where_criteria)  # noqa: SLF001
+    if {statement.table}.issuperset(chain.from_iterable(named)):
+        # Most join nothing, and need no search.
+        return statement
     for joined in _entities(statement.whereclause):
         if joined is not target and issubclass(joined.mapper.class_, mixin):
             statement = statement.where(joined.entity.deleted_at.is_(None))
@@ -175,7 +181,7 @@ def _narrow_joined(statement: Update, target: Mapper[Any] | None, mixin: type) -
 
 def _entities(clause: Any) -> set[Any]:
     """The mappers and aliases whose columns a clause compares, those of its subqueries apart."""
-    found, waiting = set(), [clause] if clause is not None else []
+    found, waiting = set(), [clause]
     while waiting:
         element = waiting.pop()
         if isinstance(element, _SELECTS):
