@@ -97,6 +97,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=None)
     arguments, more = parser.parse_known_args()
+    # A shell starts what it puts into the background with SIGINT ignored, and children inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     first = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     deadline = time.monotonic() + arguments.minutes * 60
     tallies: dict[str, Tally] = defaultdict(Tally)
