@@ -8,6 +8,7 @@ With TLS they begin with rediss. The forms are those of the packages `limits` an
 password is in no repr and no error. No client is imported: the settings check URLs, too.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -20,6 +21,8 @@ SCHEMES = frozenset(
     {"unix"}
     | {f"{tls}{kind}" for tls in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")}
 )
+# Several addresses are no netloc: newer Pythons refuse one in brackets that is not the first.
+_URL = re.compile(r"(?P<scheme>[^:/?#]+://)(?P<netloc>[^/?#]*)(?P<rest>.*)", re.DOTALL)
 DEFAULT_PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
 
@@ -40,15 +43,16 @@ class RedisAddress:
     @classmethod
     def parse(cls, raw: str) -> Self:
         """Take a URL apart. Raises `SettingsError`, which never says the value."""
-        parts = urlsplit(raw.strip())
-        if parts.scheme not in SCHEMES:
+        found = _URL.fullmatch(raw.strip())
+        parts = urlsplit("" if found is None else found["scheme"] + found["rest"])
+        if found is None or parts.scheme not in SCHEMES:
             raise _refusal(
                 "must begin with redis://, rediss://, unix://, or with one of these "
                 "and +sentinel or +cluster, such as redis+sentinel://"
             )
         kind = _kind_of(parts.scheme)
         options = dict(parse_qsl(parts.query))
-        credentials, _, addresses = parts.netloc.rpartition("@")
+        credentials, _, addresses = found["netloc"].rpartition("@")
         user, _, password = credentials.partition(":")
         path = [unquote(each) for each in parts.path.split("/") if each]
         master = ""
